@@ -1,0 +1,3 @@
+//! What the operator writes (`raw`), and what the program uses ([`plan`]).
+
+pub mod plan;

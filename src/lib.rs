@@ -1,0 +1,18 @@
+//! End-to-end mail delivery probe: does mail that is sent to me arrive, and how fast, and if not, why.
+//!
+//! Data flows one way:
+//!
+//! ```text
+//! config (what the operator writes) -> Plan
+//!   -> runner: one run of one probe
+//!        probe::run  the state machine: what next?
+//!        senders     hand the message over
+//!        mailboxes   wait for it, read it, delete it
+//!   -> probe::report (one finished run as data)
+//!   -> sinks, stdout
+//! ```
+
+pub mod config;
+pub mod net;
+pub mod probe;
+pub mod secret;

@@ -1,0 +1,219 @@
+//! The signed mark that ties a message to a run: make it, find it, verify it.
+//!
+//! A token is `e2e-probe-` and 42 characters of lower-case base32 (RFC 4648 section 6, no padding) of 26 bytes, big-endian:
+//!
+//! | bytes | content |
+//! | --- | --- |
+//! | 0 | version in the low seven bits (1), flag `keep` in the highest |
+//! | 1–4 | probe id: the first four bytes of SHA-256 of the probe's name |
+//! | 5–10 | time of sending, Unix milliseconds |
+//! | 11–13 | deadline: seconds after the time of sending |
+//! | 14–17 | nonce |
+//! | 18–25 | HMAC-SHA256 over the bytes before and the probe's recipient in lower case, cut to eight bytes |
+
+use chrono::{DateTime, TimeDelta, Utc};
+use data_encoding::BASE32_NOPAD;
+use ring::{digest, hkdf, hmac};
+use std::fmt;
+use std::time::Duration;
+
+/// What every token begins with.
+pub const PREFIX: &str = "e2e-probe-";
+
+/// Characters of base32 behind [`PREFIX`].
+const ENCODED_LENGTH: usize = 42;
+const VERSION: u8 = 1;
+const KEEP: u8 = 0x80;
+const SIGNED: usize = 18;
+const MAC: usize = 8;
+/// The deadline has three bytes.
+const LONGEST_WAIT_SECONDS: u64 = 0x00ff_ffff;
+
+/// A key that signs and verifies tokens.
+#[derive(Clone)]
+pub struct TokenKey(hmac::Key);
+
+impl TokenKey {
+    /// A key given by the operator; 16 bytes or more, which the config checks.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
+    }
+
+    /// A key derived from the sender's API key by HKDF-SHA256 (RFC 5869), for configs without `token_key`.
+    #[must_use]
+    pub fn derived_from(api_key: &str) -> Self {
+        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"mailprobe");
+        let secret = salt.extract(api_key.as_bytes());
+        let mut bytes = [0; 32];
+        // Both calls fail only for outputs of more than 255 blocks.
+        if let Ok(output) = secret.expand(&[b"token key v1"], hkdf::HKDF_SHA256) {
+            let _ = output.fill(&mut bytes);
+        }
+        Self::from_bytes(&bytes)
+    }
+}
+
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(crate::secret::REDACTED)
+    }
+}
+
+/// A probe as tokens know it: who signs, and for whom the message is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The probe's name.
+    pub probe: String,
+    /// The probe's configured recipient.
+    pub to: String,
+    /// The key that signs.
+    pub key: TokenKey,
+    /// Keys that verify and never sign.
+    pub previous_keys: Vec<TokenKey>,
+}
+
+/// What a token says, whoever wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claims {
+    /// The token itself, lower case, prefix included.
+    pub token: String,
+    /// The name of the probe that sent it.
+    pub probe: String,
+    /// When the message was sent, by the sender's clock.
+    pub sent_at: DateTime<Utc>,
+    /// Until when its run waits.
+    pub deadline: DateTime<Utc>,
+    /// The message is to stay in the mailbox.
+    pub keep: bool,
+}
+
+/// The probes whose tokens are ours.
+#[derive(Debug, Clone, Default)]
+pub struct Keyring {
+    identities: Vec<Identity>,
+}
+
+impl Keyring {
+    /// Tokens of these probes are ours, and no others.
+    #[must_use]
+    pub fn new(identities: Vec<Identity>) -> Self {
+        Self { identities }
+    }
+
+    /// The probe with this name.
+    #[must_use]
+    pub fn identity(&self, probe: &str) -> Option<&Identity> {
+        self.identities.iter().find(|one| one.probe == probe)
+    }
+
+    /// What a token says, if one of our keys signed it for one of our probes. Case and surrounding white space do
+    /// not matter; anything else that is not exactly a token is none.
+    #[must_use]
+    pub fn verify(&self, text: &str) -> Option<Claims> {
+        let token = text.trim().to_ascii_lowercase();
+        let bytes = decode(&token)?;
+        let (signed, mac) = bytes.split_at_checked(SIGNED)?;
+        let (version, rest) = signed.split_first()?;
+        let (id, rest) = rest.split_first_chunk::<4>()?;
+        let (millis, rest) = rest.split_first_chunk::<6>()?;
+        let (wait, _nonce) = rest.split_first_chunk::<3>()?;
+        if version & !KEEP != VERSION {
+            return None;
+        }
+        let identity = self.identities.iter().find(|one| {
+            probe_id(&one.probe) == *id
+                && std::iter::once(&one.key)
+                    .chain(&one.previous_keys)
+                    .any(|key| equal(mac, &sign(key, signed, &one.to)))
+        })?;
+        let [a, b, c, d, e, f] = *millis;
+        let sent_at = i64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        let sent_at = DateTime::from_timestamp_millis(sent_at)?;
+        let [a, b, c] = *wait;
+        let wait = TimeDelta::seconds(i64::from(u32::from_be_bytes([0, a, b, c])));
+        Some(Claims {
+            token,
+            probe: identity.probe.clone(),
+            sent_at,
+            deadline: sent_at.checked_add_signed(wait)?,
+            keep: version & KEEP != 0,
+        })
+    }
+}
+
+impl Identity {
+    /// A new token. `wait` is how long its run waits, from `sent_at` (whole seconds, rounded up; at most 194 days);
+    /// `nonce` are random bytes.
+    #[must_use]
+    pub fn mint(
+        &self,
+        sent_at: DateTime<Utc>,
+        wait: Duration,
+        keep: bool,
+        nonce: [u8; 4],
+    ) -> String {
+        let millis = u64::try_from(sent_at.timestamp_millis()).unwrap_or(0);
+        let [_, _, millis @ ..] = millis.to_be_bytes();
+        let wait = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let [_, _, _, _, _, wait @ ..] = wait.min(LONGEST_WAIT_SECONDS).to_be_bytes();
+        let mut bytes = Vec::with_capacity(SIGNED + MAC);
+        bytes.push(if keep { VERSION | KEEP } else { VERSION });
+        bytes.extend(probe_id(&self.probe));
+        bytes.extend(millis);
+        bytes.extend(wait);
+        bytes.extend(nonce);
+        let mac = sign(&self.key, &bytes, &self.to);
+        bytes.extend(mac);
+        format!("{PREFIX}{}", BASE32_NOPAD.encode(&bytes).to_ascii_lowercase())
+    }
+}
+
+/// The first token in a text that may contain anything, verified or not: `e2e-probe-` and 42 letters of base32.
+#[must_use]
+pub fn find(text: &str) -> Option<String> {
+    let text = text.to_ascii_lowercase();
+    text.match_indices(PREFIX).find_map(|(at, _)| {
+        let token: String = text
+            .get(at..)?
+            .chars()
+            .take(PREFIX.len() + ENCODED_LENGTH)
+            .collect();
+        decode(&token).map(|_| token)
+    })
+}
+
+fn decode(token: &str) -> Option<Vec<u8>> {
+    let encoded = token.strip_prefix(PREFIX)?;
+    if encoded.len() != ENCODED_LENGTH {
+        return None;
+    }
+    BASE32_NOPAD
+        .decode(encoded.to_ascii_uppercase().as_bytes())
+        .ok()
+        .filter(|bytes| bytes.len() == SIGNED + MAC)
+}
+
+fn probe_id(name: &str) -> [u8; 4] {
+    let hash = digest::digest(&digest::SHA256, name.as_bytes());
+    hash.as_ref()
+        .first_chunk::<4>()
+        .copied()
+        .unwrap_or_default()
+}
+
+fn sign(key: &TokenKey, signed: &[u8], to: &str) -> [u8; MAC] {
+    let mut context = hmac::Context::with_key(&key.0);
+    context.update(signed);
+    context.update(to.to_lowercase().as_bytes());
+    let tag = context.sign();
+    tag.as_ref()
+        .first_chunk::<MAC>()
+        .copied()
+        .unwrap_or_default()
+}
+
+/// Compares in a time that does not depend on where the difference is.
+fn equal(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+}
