@@ -13,6 +13,7 @@
 //! ```
 
 pub mod config;
+pub mod mailboxes;
 pub mod net;
 pub mod probe;
 pub mod secret;

@@ -202,3 +202,92 @@ fn name(general: &GeneralName<'_>) -> Option<String> {
         _ => None,
     }
 }
+
+/// What is wrong with a server's certificate, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFault {
+    /// One sentence, lower case.
+    pub reason: String,
+    /// What to do about it, naming the setting.
+    pub hint: String,
+    /// Names, dates and issuer of the certificate, and the name that was expected.
+    pub evidence: Vec<String>,
+}
+
+/// Reads an error of a handshake; none where it did not fail on the certificate. `expected` is the name that the
+/// certificate had to carry, `certificate` the one that was shown.
+#[must_use]
+pub fn certificate_fault(
+    error: &(dyn std::error::Error + 'static),
+    expected: &str,
+    certificate: Option<&Certificate>,
+) -> Option<CertificateFault> {
+    use rustls::CertificateError as Fault;
+    let fault = invalid_certificate(error)?;
+    let evidence = certificate.map_or_else(Vec::new, |certificate| {
+        vec![
+            format!("names in the certificate: {}", certificate.names.join(", ")),
+            format!(
+                "valid from {} until {}",
+                certificate.not_before.format("%Y-%m-%d %H:%M UTC"),
+                certificate.not_after.format("%Y-%m-%d %H:%M UTC")
+            ),
+            format!("issuer: {}", certificate.issuer),
+            format!("name expected: {expected}"),
+        ]
+    });
+    let names = certificate.map_or_else(String::new, |one| one.names.join(", "));
+    let (reason, hint) = match fault {
+        Fault::NotValidForName | Fault::NotValidForNameContext { .. } => (
+            format!("the certificate is for {names}, not for `{expected}`"),
+            "set `tls_server_name` to the name that the certificate carries, or install a certificate for the name expected"
+                .to_owned(),
+        ),
+        Fault::Expired | Fault::ExpiredContext { .. } => (
+            certificate.map_or_else(
+                || "the certificate has expired".to_owned(),
+                |one| format!("the certificate expired on {}", one.not_after.format("%Y-%m-%d %H:%M UTC")),
+            ),
+            "renew the certificate, and reload the server".to_owned(),
+        ),
+        Fault::NotValidYet | Fault::NotValidYetContext { .. } => (
+            "the certificate is not valid yet".to_owned(),
+            "compare the clocks of this machine and of the server".to_owned(),
+        ),
+        Fault::UnknownIssuer => (
+            "the certificate is signed by an authority that is not trusted".to_owned(),
+            "set `ca_file` to the CA that signed it, or have the server send its intermediate certificates"
+                .to_owned(),
+        ),
+        other => (
+            format!("the certificate is not valid: {other}"),
+            "install a certificate that is valid for the name expected".to_owned(),
+        ),
+    };
+    Some(CertificateFault {
+        reason,
+        hint,
+        evidence,
+    })
+}
+
+/// The certificate error at the bottom of a chain of errors, if it is one.
+fn invalid_certificate<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a rustls::CertificateError> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(rustls::Error::InvalidCertificate(fault)) = error.downcast_ref() {
+            return Some(fault);
+        }
+        // An io::Error hides what it wraps from `source`, and passes on the source of that instead.
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && let Some(rustls::Error::InvalidCertificate(fault)) =
+                io.get_ref().and_then(|inner| inner.downcast_ref())
+        {
+            return Some(fault);
+        }
+        next = error.source();
+    }
+    None
+}

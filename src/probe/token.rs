@@ -165,7 +165,10 @@ impl Identity {
         bytes.extend(nonce);
         let mac = sign(&self.key, &bytes, &self.to);
         bytes.extend(mac);
-        format!("{PREFIX}{}", BASE32_NOPAD.encode(&bytes).to_ascii_lowercase())
+        format!(
+            "{PREFIX}{}",
+            BASE32_NOPAD.encode(&bytes).to_ascii_lowercase()
+        )
     }
 }
 

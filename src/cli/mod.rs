@@ -1,0 +1,94 @@
+//! The command line: one file a command, what it prints and its help text.
+
+mod live;
+mod nagios;
+mod output;
+mod run;
+mod text;
+
+use crate::config::{self, ConfigError};
+use crate::log::{self, LogFormat, LogLevel};
+use crate::net::tls;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Wrong usage or config; nothing was sent.
+const USAGE: u8 = 2;
+
+/// Does mail that is sent to me arrive, how fast, and if not, why?
+#[derive(Debug, Parser)]
+#[command(
+    name = "mailprobe",
+    version,
+    after_help = "Examples:
+  mailprobe demo                        a whole mail world inside the process, and a run through it
+  mailprobe check                       is everything set up? sends nothing
+  mailprobe run external                one run of the probe `external`
+  mailprobe run --output json --push    every probe, report on stdout, sinks told"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+struct Common {
+    /// The config [default: $MAILPROBE_CONFIG, ./mailprobe.toml, /etc/mailprobe/mailprobe.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How log lines look
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    /// How much is logged to stderr
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn")]
+    log_level: LogLevel,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Arguments),
+}
+
+/// Reads the arguments, carries out the command, and says how the process is to end.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors, and go to stdout.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+        }
+    };
+    log::init(arguments.common.log_format, arguments.common.log_level);
+    tls::install_crypto_provider();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::error(&format!("error: cannot start: {error}"));
+            return ExitCode::from(USAGE);
+        }
+    };
+    let code = runtime.block_on(carry_out(arguments));
+    // A name look-up that hangs in a thread must not hold the process.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+async fn carry_out(arguments: Arguments) -> u8 {
+    let common = arguments.common;
+    match arguments.command {
+        Command::Run(arguments) => run::run(&arguments, &common).await,
+    }
+}
+
+/// The plan of the config that the options name, for these probes.
+fn plan(common: &Common, probes: &[String]) -> Result<config::plan::Plan, ConfigError> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let path = config::find(common.config.as_deref(), &variable)?;
+    config::load(&path, probes, &variable)
+}

@@ -1,0 +1,68 @@
+//! The one line of a Nagios plugin, and its exit code.
+
+use crate::probe::report::Report;
+use crate::probe::verdict::Verdict;
+use std::fmt::Write;
+
+const OK: u8 = 0;
+const WARNING: u8 = 1;
+const CRITICAL: u8 = 2;
+/// Also for faults of the config.
+pub(super) const UNKNOWN: u8 = 3;
+
+/// `MAILPROBE OK - external: delivered in … | …` and the plugin's exit code.
+pub(super) fn line(reports: &[Report]) -> (String, u8) {
+    let worst = reports.iter().map(state).max_by_key(|state| match *state {
+        CRITICAL => 3,
+        WARNING => 2,
+        UNKNOWN => 1,
+        _ => 0,
+    });
+    let worst = worst.unwrap_or(UNKNOWN);
+    let sentences: Vec<_> = reports
+        .iter()
+        .map(|report| format!("{}: {}", report.probe, report.sentence()))
+        .collect();
+    let mut line = format!("MAILPROBE {} - {}", name(worst), fit(&sentences.join("; ")));
+    line.push_str(" |");
+    for report in reports {
+        for (label, value) in [
+            ("duration", report.duration_seconds),
+            ("delivery", report.delivery_seconds),
+        ] {
+            if let Some(value) = value {
+                let _ = write!(line, " '{} {label}'={value}s;;;0", report.probe);
+            }
+        }
+    }
+    (line, worst)
+}
+
+/// The line for a fault of the config.
+pub(super) fn fault(text: &str) -> String {
+    format!("MAILPROBE UNKNOWN - {}", fit(&text.replace('\n', "; ")))
+}
+
+fn state(report: &Report) -> u8 {
+    match report.verdict {
+        _ if report.success => OK,
+        Verdict::Delivered => OK,
+        Verdict::Late | Verdict::Junked => WARNING,
+        Verdict::Refused | Verdict::Bounced | Verdict::Missing => CRITICAL,
+        Verdict::Undetermined => UNKNOWN,
+    }
+}
+
+fn name(state: u8) -> &'static str {
+    match state {
+        OK => "OK",
+        WARNING => "WARNING",
+        CRITICAL => "CRITICAL",
+        _ => "UNKNOWN",
+    }
+}
+
+/// A bar begins the performance data, so that none may stand before it.
+fn fit(text: &str) -> String {
+    text.replace('|', "/")
+}

@@ -1,0 +1,276 @@
+//! `mailprobe run`: one run of each named probe, then exit.
+
+use super::live::Timeline;
+use super::{Common, USAGE, nagios, output, plan, text};
+use crate::config::plan::{Plan, ProbePlan};
+use crate::probe::report::Report;
+use crate::probe::verdict::Verdict;
+use crate::runner::{self, Edges, Job, Options, Progress};
+use clap::{Args, ValueEnum};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+/// One run of each named probe, all at the same time, then exit
+///
+/// Sends one message a probe, waits for it, deletes it, and reports.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes:
+  0  every message was delivered (or arrived in a way that `accept` allows)
+  1  a mail path failed
+  2  wrong usage or config; nothing was sent
+  3  undetermined: the probe could not look
+  4  delivered, but no configured sink took the report
+  130, 143  stopped by SIGINT, SIGTERM; the report was pushed all the same
+
+Examples:
+  mailprobe run
+  mailprobe run external --timeout 2m --keep
+  mailprobe run --output json | jq .verdict
+  mailprobe run external --output nagios")]
+pub(super) struct Arguments {
+    /// Which probes [default: all]
+    #[arg(value_name = "PROBE")]
+    probes: Vec<String>,
+    /// What stdout gets: text for people, one JSON object a run, or the line of a Nagios plugin
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+    /// Give up after this time instead of the probe's own, such as 90s or 5m
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
+    /// Leave the message in the mailbox
+    #[arg(long)]
+    keep: bool,
+    /// Tell the sinks [default: unless this is a terminal]
+    #[arg(long, conflicts_with = "no_push")]
+    push: bool,
+    /// Do not tell the sinks
+    #[arg(long)]
+    no_push: bool,
+    /// Exit with 0 if a sink took the report, whatever it says
+    #[arg(long)]
+    exit_zero_when_reported: bool,
+}
+
+/// What stdout gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+    Nagios,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration.is_zero() => Err("must be more than zero".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(format!("{error}; write it like 90s, 5m or 1h30m")),
+    }
+}
+
+/// Carries the command out; the exit code.
+pub(super) async fn run(arguments: &Arguments, common: &Common) -> u8 {
+    let fault = |text: String| {
+        if arguments.output == Format::Nagios {
+            output::line(&nagios::fault(&text));
+            return nagios::UNKNOWN;
+        }
+        output::error(text.trim_end());
+        USAGE
+    };
+    let mut plan = match plan(common, &arguments.probes) {
+        Ok(plan) => plan,
+        Err(error) => return fault(error.to_string()),
+    };
+    if let Some(timeout) = arguments.timeout {
+        shorten(&mut plan, timeout);
+    }
+    let edges = match Edges::new(&plan) {
+        Ok(edges) => edges,
+        Err(error) => return fault(format!("error: {error}")),
+    };
+    let (stop, stopped) = watch::channel(false);
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return fault(format!("error: cannot listen for signals: {error}")),
+    };
+    let push = arguments.push || !(arguments.no_push || output::is_terminal());
+    let options = Options {
+        keep: arguments.keep,
+        push,
+    };
+    let timeline = Timeline::new(plan.probes.len() > 1);
+    let jobs = edges.jobs(options, |probe| observer(arguments.output, &timeline, probe));
+    let ticker = (arguments.output == Format::Text).then(|| timeline.tick());
+    let runs = all(jobs, &stopped, |report| {
+        if arguments.output == Format::Json {
+            output::line(&json(report));
+        }
+    });
+    tokio::pin!(runs);
+    let mut signalled = None;
+    let reports = loop {
+        tokio::select! {
+            reports = &mut runs => break reports,
+            code = signals.next() => {
+                if signalled.is_some() {
+                    // Asked twice: at once, whatever is left undone.
+                    return code;
+                }
+                signalled = Some(code);
+                stop.send_replace(true);
+            }
+        }
+    };
+    drop(ticker);
+    timeline.end();
+    conclude(arguments, &plan, &reports, push, signalled)
+}
+
+/// Prints what is left to print, and decides on the exit code.
+fn conclude(
+    arguments: &Arguments,
+    plan: &Plan,
+    reports: &[Report],
+    push: bool,
+    signalled: Option<u8>,
+) -> u8 {
+    write_termination_log(reports);
+    let mut plugin_code = None;
+    match arguments.output {
+        Format::Json => {}
+        Format::Nagios => {
+            let (line, code) = nagios::line(reports);
+            output::line(&line);
+            plugin_code = Some(code);
+        }
+        Format::Text => {
+            for report in reports {
+                text::report(report).iter().for_each(|line| output::line(line));
+            }
+            if !push && !arguments.no_push && !plan.sinks.is_empty() {
+                output::error(
+                    "not pushed: a run by hand must not overwrite what production reported; `--push` tells the sinks",
+                );
+            }
+        }
+    }
+    signalled
+        .or(plugin_code)
+        .unwrap_or_else(|| exit_code(reports, arguments.exit_zero_when_reported))
+}
+
+/// Every run, at the same time; each report is shown as soon as it is there, and all come back in the order of the plan.
+async fn all(
+    jobs: Vec<Job>,
+    stopped: &watch::Receiver<bool>,
+    show: impl Fn(&Report),
+) -> Vec<Report> {
+    let mut runs: FuturesUnordered<_> = jobs
+        .into_iter()
+        .enumerate()
+        .map(|(index, job)| {
+            let stopped = stopped.clone();
+            async move { (index, runner::run(job, stopped).await) }
+        })
+        .collect();
+    let mut reports = Vec::new();
+    while let Some((index, report)) = runs.next().await {
+        show(&report);
+        reports.push((index, report));
+    }
+    reports.sort_by_key(|(index, _)| *index);
+    reports.into_iter().map(|(_, report)| report).collect()
+}
+
+fn observer(
+    format: Format,
+    timeline: &Timeline,
+    probe: &ProbePlan,
+) -> Arc<dyn Fn(&Progress) + Send + Sync> {
+    if format != Format::Text {
+        return Arc::new(|_| ());
+    }
+    let timeline = timeline.clone();
+    let name = probe.name.clone();
+    Arc::new(move |progress| timeline.show(&name, progress))
+}
+
+fn shorten(plan: &mut Plan, timeout: Duration) {
+    for probe in &mut plan.probes {
+        let mut shorter = ProbePlan::clone(probe);
+        shorter.timeout = timeout;
+        // Without this a shorter run could not be late, only missing.
+        shorter.late_after = shorter.late_after.min(timeout);
+        *probe = Arc::new(shorter);
+    }
+}
+
+/// One object on one line.
+fn json(report: &Report) -> String {
+    serde_json::to_string(report).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
+}
+
+/// The exit code for all reports together: a failed path wins over a blind probe, and that over an unheard one.
+fn exit_code(reports: &[Report], zero_when_reported: bool) -> u8 {
+    let code = |report: &Report| {
+        let heard = report.pushes.iter().any(|push| push.ok);
+        match report.verdict {
+            _ if report.success => {
+                if report.pushes.is_empty() || heard {
+                    0
+                } else {
+                    4
+                }
+            }
+            _ if zero_when_reported && heard => 0,
+            Verdict::Undetermined => 3,
+            _ => 1,
+        }
+    };
+    let codes: Vec<u8> = reports.iter().map(code).collect();
+    [1, 3, 4]
+        .into_iter()
+        .find(|code| codes.contains(code))
+        .unwrap_or(0)
+}
+
+/// Kubernetes shows this file's text as the reason of a container's end. Never created: elsewhere it does not exist.
+fn write_termination_log(reports: &[Report]) {
+    use std::io::Write;
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open("/dev/termination-log");
+    if let Ok(mut file) = file {
+        for report in reports {
+            let _ = writeln!(file, "{}: {}", report.probe, report.sentence());
+        }
+    }
+}
+
+/// SIGINT and SIGTERM.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for one; the exit code that stands for it.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => 130,
+            _ = self.terminate.recv() => 143,
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! From a configured mailbox to a logged-in session, each step with its own limit.
+
+use super::session::{COMMAND_LIMIT, Fault, Session};
+use super::trouble::{Step, Trouble};
+use super::wire::{Io, Wire, quotable};
+use crate::config::plan::{MailboxAuth, MailboxPlan, TlsMode};
+use crate::net::tls::Tls;
+use crate::secret;
+use async_imap::imap_proto::{Capability, Response, Status};
+use async_imap::types::UnsolicitedResponse;
+use async_imap::{Authenticator, Client};
+use rustls_pki_types::ServerName;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+
+/// TCP and TLS.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// Dovecot delays a refusal, by up to 15 s for an address that failed before.
+const LOGIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// Connects, secures the connection, and logs in. The whole is over by `end`.
+pub(super) async fn connect(
+    plan: &MailboxPlan,
+    tls: &Tls,
+    end: Instant,
+) -> Result<Session, Trouble> {
+    let client = greeted(plan, tls, end).await?;
+    let mut session = log_in(plan, client, end).await?;
+    let limit = remaining(end, COMMAND_LIMIT);
+    session
+        .learn_capabilities(limit)
+        .await
+        .map_err(|fault| Trouble::of_command(Step::LogIn, &fault))?;
+    Ok(session)
+}
+
+/// A connection on which the server has said hello, under TLS if it is to be.
+async fn greeted(plan: &MailboxPlan, tls: &Tls, end: Instant) -> Result<Client<Wire>, Trouble> {
+    let tcp = within(Step::Connect, end, CONNECT_LIMIT, async {
+        TcpStream::connect((plan.host.as_str(), plan.port))
+            .await
+            .map_err(|error| Trouble::unreachable(Step::Connect, &error.to_string()))
+    })
+    .await?;
+    // Commands are small and wait for their answers.
+    let _ = tcp.set_nodelay(true);
+    let stream: Box<dyn Io> = match plan.tls {
+        TlsMode::Implicit => Box::new(secure(plan, tls, tcp, end).await?),
+        TlsMode::StartTls | TlsMode::None => Box::new(tcp),
+    };
+    let mut client = Client::new(Wire::new(stream));
+    within(Step::Greeting, end, COMMAND_LIMIT, greeting(&mut client)).await?;
+    if plan.tls != TlsMode::StartTls {
+        return Ok(client);
+    }
+    within(Step::StartTls, end, COMMAND_LIMIT, async {
+        client
+            .run_command_and_check_ok("STARTTLS", None)
+            .await
+            .map_err(|error| refusal(Step::StartTls, &client, &error))
+    })
+    .await?;
+    let stream = secure(plan, tls, client.into_inner().into_inner(), end).await?;
+    // The server does not greet again (RFC 3501 section 6.2.1).
+    Ok(Client::new(Wire::new(Box::new(stream))))
+}
+
+async fn secure<S: Io + 'static>(
+    plan: &MailboxPlan,
+    tls: &Tls,
+    stream: S,
+    end: Instant,
+) -> Result<tokio_rustls::client::TlsStream<S>, Trouble> {
+    let name = ServerName::try_from(plan.tls_server_name.clone())
+        .map_err(|error| Trouble::unreachable(Step::Tls, &error.to_string()))?;
+    within(Step::Tls, end, CONNECT_LIMIT, async {
+        TlsConnector::from(tls.config())
+            .connect(name, stream)
+            .await
+            .map_err(|error| Trouble::of_handshake(&error, plan, tls.certificate().as_ref()))
+    })
+    .await
+}
+
+/// Reads `* OK`. A Dovecot that has just started says another one first, which `log_in` passes over as untagged.
+async fn greeting(client: &mut Client<Wire>) -> Result<(), Trouble> {
+    let response = client.read_response().await;
+    let quoted = client.get_ref().reply("*");
+    match response {
+        Ok(Some(response)) => match response.parsed() {
+            Response::Data {
+                status: Status::Ok, ..
+            } => Ok(()),
+            // Somebody between us and the server logged in for us: not the account that the config names.
+            Response::Data {
+                status: Status::PreAuth,
+                ..
+            } => Err(Trouble::refused(Step::Greeting, "PREAUTH")),
+            _ => Err(Trouble::unreachable(Step::Greeting, &quoted)),
+        },
+        Ok(None) => Err(Trouble::unreachable(
+            Step::Greeting,
+            "the server closed the connection",
+        )),
+        Err(_) if !quoted.is_empty() => Err(Trouble::unreachable(
+            Step::Greeting,
+            &format!("not an IMAP server: {quoted}"),
+        )),
+        Err(error) => Err(Trouble::unreachable(Step::Greeting, &error.to_string())),
+    }
+}
+
+async fn log_in(
+    plan: &MailboxPlan,
+    mut client: Client<Wire>,
+    end: Instant,
+) -> Result<Session, Trouble> {
+    let offers = within(Step::LogIn, end, COMMAND_LIMIT, capabilities(&mut client)).await?;
+    let offers = |name: &str| offers.iter().any(|one| one.eq_ignore_ascii_case(name));
+    let method = match plan.auth {
+        MailboxAuth::Auto if offers("AUTH=PLAIN") => MailboxAuth::Plain,
+        MailboxAuth::Auto => MailboxAuth::Login,
+        chosen => chosen,
+    };
+    // RFC 3501 section 6.2.3: such a server must not be sent the password.
+    if method == MailboxAuth::Login && offers("LOGINDISABLED") {
+        return Err(Trouble::refused(
+            Step::LogIn,
+            "the server announces LOGINDISABLED",
+        ));
+    }
+    let password = plan.password.value.expose();
+    let limit = remaining(end, LOGIN_LIMIT);
+    let started = Instant::now();
+    let attempt = async {
+        match method {
+            MailboxAuth::Login | MailboxAuth::Auto => client.login(&plan.username, password).await,
+            MailboxAuth::Plain => {
+                let response = format!("\0{}\0{password}", plan.username);
+                authenticate(client, "PLAIN", &response, offers("SASL-IR")).await
+            }
+            MailboxAuth::XOauth2 => {
+                let response = format!("user={}\x01auth=Bearer {password}\x01\x01", plan.username);
+                authenticate(client, "XOAUTH2", &response, offers("SASL-IR")).await
+            }
+        }
+    };
+    let outcome = timeout_at(Instant::now() + limit, attempt).await;
+    // async-imap would log the password: its target is silenced, and this line stands for it.
+    tracing::trace!(
+        command = %format!("log in as {} by {method:?} with {}", plan.username, plan.password.value),
+        milliseconds = started.elapsed().as_secs_f64() * 1000.0,
+        ok = matches!(outcome, Ok(Ok(_))),
+        "imap"
+    );
+    match outcome {
+        Ok(Ok(session)) => Ok(Session::new(session)),
+        Ok(Err((error, client))) => Err(refusal(Step::LogIn, &client, &error)),
+        Err(_) => Err(Trouble::log_in_hangs(limit)),
+    }
+}
+
+/// SASL with the response in the command where the server takes that (RFC 4959), else after `+`.
+async fn authenticate(
+    client: Client<Wire>,
+    mechanism: &str,
+    response: &str,
+    at_once: bool,
+) -> Result<async_imap::Session<Wire>, (async_imap::error::Error, Client<Wire>)> {
+    let encoded = data_encoding::BASE64.encode(response.as_bytes());
+    secret::remember(&encoded);
+    if at_once {
+        // Any challenge after that is an error report, to which the answer is empty.
+        client
+            .authenticate(format!("{mechanism} {encoded}"), Once(None))
+            .await
+    } else {
+        client
+            .authenticate(mechanism, Once(Some(response.to_owned())))
+            .await
+    }
+}
+
+/// Answers the first challenge, and any further one with an empty line: XOAUTH2 reports errors in a challenge, and
+/// both sides would wait for each other.
+struct Once(Option<String>);
+
+impl Authenticator for Once {
+    type Response = String;
+
+    fn process(&mut self, _challenge: &[u8]) -> String {
+        self.0.take().unwrap_or_default()
+    }
+}
+
+async fn capabilities(client: &mut Client<Wire>) -> Result<Vec<String>, Trouble> {
+    let (sender, receiver) = async_channel::unbounded();
+    client
+        .run_command_and_check_ok("CAPABILITY", Some(sender))
+        .await
+        .map_err(|error| refusal(Step::LogIn, client, &error))?;
+    let mut names = Vec::new();
+    while let Ok(answer) = receiver.try_recv() {
+        if let UnsolicitedResponse::Other(data) = answer
+            && let Response::Capabilities(list) = data.parsed()
+        {
+            names.extend(list.iter().map(capability_name));
+        }
+    }
+    Ok(names)
+}
+
+/// The name as the server writes it.
+pub(super) fn capability_name(capability: &Capability<'_>) -> String {
+    match capability {
+        Capability::Imap4rev1 => "IMAP4rev1".to_owned(),
+        Capability::Auth(mechanism) => format!("AUTH={mechanism}"),
+        Capability::Atom(name) => name.to_string(),
+    }
+}
+
+/// What a refusal by the server, or the loss of it, means at this step.
+fn refusal(step: Step, client: &Client<Wire>, error: &async_imap::error::Error) -> Trouble {
+    use async_imap::error::Error;
+    let last = client.get_ref().last_line_of_reply();
+    match error {
+        Error::No(_) => Trouble::of_command(step, &Fault::No { reply: last }),
+        Error::Bad(_) => Trouble::of_command(step, &Fault::Bad { reply: last }),
+        Error::ConnectionLost => {
+            Trouble::unreachable(step, "the server closed the connection without an answer")
+        }
+        // An unparsable answer is reported with the raw buffer, which may be long and hold anything.
+        other => {
+            let text = quotable(&other.to_string());
+            let text = text.split(" during parsing of").next().unwrap_or_default();
+            Trouble::unreachable(step, text)
+        }
+    }
+}
+
+async fn within<T>(
+    step: Step,
+    end: Instant,
+    limit: Duration,
+    work: impl Future<Output = Result<T, Trouble>>,
+) -> Result<T, Trouble> {
+    let limit = remaining(end, limit);
+    timeout_at(Instant::now() + limit, work)
+        .await
+        .unwrap_or_else(|_| Err(Trouble::hangs(step, limit)))
+}
+
+/// The limit of a step, cut to what is left of the whole.
+pub(super) fn remaining(end: Instant, limit: Duration) -> Duration {
+    limit.min(end.saturating_duration_since(Instant::now()))
+}

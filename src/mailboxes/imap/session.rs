@@ -1,0 +1,391 @@
+//! A logged-in IMAP session in which every command is checked.
+//!
+//! async-imap 0.12 answers success on a tagged NO, on BAD and on a closed connection for half its commands, and has no
+//! time limits. So its commands are not used: every one goes through [`Session::command`], which insists on the tagged
+//! OK within a limit. The scripted-server tests below are the regression suite for that crate.
+
+use super::wire::{Wire, quotable};
+use crate::mailboxes::Phase;
+use async_imap::imap_proto::{MailboxDatum, RequestId, Response, Status};
+use std::fmt;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+/// How long a command may take.
+pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long the server may take to begin or end IDLE; a server that answers IDLE with NO leaves a client waiting.
+const IDLE_GRACE: Duration = Duration::from_secs(10);
+
+/// Why a command did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    /// The tagged answer was NO.
+    #[error("{reply}")]
+    No {
+        /// The server's words, from `NO` on.
+        reply: String,
+    },
+    /// The tagged answer was BAD.
+    #[error("{reply}")]
+    Bad {
+        /// The server's words, from `BAD` on.
+        reply: String,
+    },
+    /// The connection ended: closed, reset, BYE, or an answer that is not IMAP.
+    #[error("{reason}")]
+    Lost {
+        /// What was seen of it.
+        reason: String,
+    },
+    /// The server did not answer in time.
+    #[error("no answer to {command} within {} s", limit.as_secs_f32())]
+    Deadline {
+        /// The command's name.
+        command: String,
+        /// The limit that ran out.
+        limit: Duration,
+    },
+}
+
+impl Fault {
+    /// Whether the session can still be used.
+    pub(super) fn leaves_session_usable(&self) -> bool {
+        matches!(self, Self::No { .. } | Self::Bad { .. })
+    }
+
+    /// The response code in brackets (RFC 3501 section 7.1, RFC 5530), upper case, without arguments.
+    pub(super) fn code(&self) -> Option<String> {
+        let (Self::No { reply } | Self::Bad { reply } | Self::Lost { reason: reply }) = self else {
+            return None;
+        };
+        let (_, rest) = reply.split_once('[')?;
+        let (code, _) = rest.split_once(']')?;
+        Some(code.split(' ').next()?.to_ascii_uppercase())
+    }
+
+    /// Whether the server asks for fewer questions.
+    pub(super) fn is_throttling(&self) -> bool {
+        self.code()
+            .is_some_and(|code| ["LIMIT", "THROTTLED", "OVERQUOTA"].contains(&code.as_str()))
+            || self.to_string().to_ascii_lowercase().contains("throttl")
+    }
+}
+
+/// Why IDLE ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Woken {
+    /// The server announced mail.
+    NewMail,
+    /// The time was over.
+    Time,
+    /// Somebody wants something else.
+    Wanted,
+}
+
+/// One answer of the server, as far as the command layer cares.
+enum Said {
+    /// A tagged answer.
+    Done(RequestId, Outcome),
+    /// `+`.
+    GoOn,
+    /// The connection is about to end.
+    Bye,
+    /// Untagged data, handed on.
+    Other,
+}
+
+/// What a tagged answer says.
+#[derive(Clone, Copy)]
+enum Outcome {
+    Ok,
+    No,
+    Bad,
+}
+
+/// A logged-in session.
+pub(super) struct Session {
+    inner: async_imap::Session<Wire>,
+    capabilities: Vec<String>,
+    /// Mail was announced that no fetch has asked for yet.
+    news: bool,
+    /// Set by everything that leaves the stream in an unknown state: a late answer must not be read as another's.
+    broken: bool,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("capabilities", &self.capabilities)
+            .field("news", &self.news)
+            .field("broken", &self.broken)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(super) fn new(inner: async_imap::Session<Wire>) -> Self {
+        Self {
+            inner,
+            capabilities: Vec::new(),
+            news: false,
+            broken: false,
+        }
+    }
+
+    /// Asks for the capabilities, which change with the log-in.
+    pub(super) async fn learn_capabilities(&mut self, limit: Duration) -> Result<(), Fault> {
+        let mut capabilities = Vec::new();
+        self.command("CAPABILITY", limit, |response| {
+            if let Response::Capabilities(list) = response {
+                capabilities.extend(list.iter().map(super::connect::capability_name));
+            }
+        })
+        .await?;
+        self.capabilities = capabilities;
+        Ok(())
+    }
+
+    /// Whether the server announced this capability, in any case.
+    pub(super) fn can(&self, capability: &str) -> bool {
+        self.capabilities
+            .iter()
+            .any(|one| one.eq_ignore_ascii_case(capability))
+    }
+
+    /// Whether mail was announced since the last call.
+    pub(super) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Whether an earlier fault made the session unusable.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Sends one command, hands every untagged answer to `on`, and returns once the tagged OK is there.
+    ///
+    /// # Errors
+    /// Anything else: NO, BAD, BYE, a closed connection, an answer that is not IMAP or is too large, no answer within `limit`.
+    pub(super) async fn command(
+        &mut self,
+        command: &str,
+        limit: Duration,
+        on: impl FnMut(&Response<'_>),
+    ) -> Result<(), Fault> {
+        self.usable()?;
+        // Nothing that a person configured or a server sent may end a line and begin a command of its own.
+        if command.contains(['\r', '\n', '\0']) {
+            return Err(Fault::Bad {
+                reply: "BAD a line break inside a command".to_owned(),
+            });
+        }
+        let started = Instant::now();
+        // Broken until proven whole, so that a caller who drops this future leaves no session behind that would
+        // read the answer to this command as the answer to the next.
+        self.broken = true;
+        let answer = timeout_at(started + limit, self.converse(command, on)).await;
+        let result = answer.unwrap_or_else(|_| {
+            Err(Fault::Deadline {
+                command: command_name(command),
+                limit,
+            })
+        });
+        self.broken = result
+            .as_ref()
+            .is_err_and(|fault| !fault.leaves_session_usable());
+        tracing::trace!(
+            command = %quotable(command),
+            milliseconds = started.elapsed().as_secs_f64() * 1000.0,
+            result = %result.as_ref().err().map_or_else(|| "OK".to_owned(), ToString::to_string),
+            "imap"
+        );
+        result
+    }
+
+    async fn converse(
+        &mut self,
+        command: &str,
+        mut on: impl FnMut(&Response<'_>),
+    ) -> Result<(), Fault> {
+        let tag = self.send(command).await?;
+        loop {
+            match self.read(&mut on).await? {
+                Said::Done(done, outcome) if done == tag => return self.tagged(&tag, outcome),
+                Said::Bye => return Err(self.bye()),
+                Said::Done(..) | Said::GoOn | Said::Other => {}
+            }
+        }
+    }
+
+    /// Waits for mail, until `end`, or until `wanted` changes. The session is fit for other commands afterwards.
+    ///
+    /// # Errors
+    /// As [`Session::command`]; also a server that refuses to IDLE, or ends it by itself.
+    pub(super) async fn idle(
+        &mut self,
+        end: Instant,
+        wanted: &mut watch::Receiver<Phase>,
+    ) -> Result<Woken, Fault> {
+        self.usable()?;
+        if self.news {
+            return Ok(Woken::NewMail);
+        }
+        self.broken = true;
+        let result = self.idle_inner(end, wanted).await;
+        self.broken = result
+            .as_ref()
+            .is_err_and(|fault| !fault.leaves_session_usable());
+        result
+    }
+
+    async fn idle_inner(
+        &mut self,
+        end: Instant,
+        wanted: &mut watch::Receiver<Phase>,
+    ) -> Result<Woken, Fault> {
+        let deadline = |command: &str| Fault::Deadline {
+            command: command.to_owned(),
+            limit: IDLE_GRACE,
+        };
+        let begin = timeout_at(Instant::now() + IDLE_GRACE, async {
+            let tag = self.send("IDLE").await?;
+            while !matches!(self.while_idle(&tag).await?, Said::GoOn) {}
+            Ok(tag)
+        });
+        let tag = begin.await.map_err(|_| deadline("IDLE"))??;
+        let woken = loop {
+            if self.news {
+                break Woken::NewMail;
+            }
+            tokio::select! {
+                biased;
+                // An error means that the run is gone, which wants an end as well.
+                _ = wanted.changed() => break Woken::Wanted,
+                said = self.while_idle(&tag) => { said?; }
+                () = tokio::time::sleep_until(end) => break Woken::Time,
+            }
+        };
+        let done = timeout_at(Instant::now() + IDLE_GRACE, async {
+            let sent = self.inner.run_command_untagged("DONE").await;
+            sent.map_err(|error| self.lost(&error.to_string()))?;
+            loop {
+                match self.read(&mut |_| ()).await? {
+                    Said::Done(done, outcome) if done == tag => return self.tagged(&tag, outcome),
+                    Said::Bye => return Err(self.bye()),
+                    _ => {}
+                }
+            }
+        });
+        done.await.map_err(|_| deadline("DONE"))??;
+        Ok(woken)
+    }
+
+    /// One answer before DONE was sent, when the tagged one must not come.
+    async fn while_idle(&mut self, tag: &RequestId) -> Result<Said, Fault> {
+        match self.read(&mut |_| ()).await? {
+            Said::Bye => Err(self.bye()),
+            Said::Done(done, outcome) if done == *tag => {
+                self.tagged(tag, outcome)?;
+                Err(self.lost("the server ended IDLE by itself"))
+            }
+            said => Ok(said),
+        }
+    }
+
+    fn usable(&self) -> Result<(), Fault> {
+        if self.broken {
+            return Err(Fault::Lost {
+                reason: "the connection failed before".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, command: &str) -> Result<RequestId, Fault> {
+        let sent = self.inner.run_command(command).await;
+        sent.map_err(|error| self.lost(&error.to_string()))
+    }
+
+    /// Reads one answer. Dropping the future loses nothing: the bytes stay in the stream's buffer.
+    async fn read(&mut self, on: &mut impl FnMut(&Response<'_>)) -> Result<Said, Fault> {
+        let response = match self.inner.read_response().await {
+            Ok(Some(response)) => response,
+            Ok(None) => return Err(self.lost("the server closed the connection")),
+            // Its text carries the raw buffer where an answer cannot be parsed.
+            Err(error) if error.to_string().contains("during parsing of") => {
+                return Err(self.lost("the server's answer is not IMAP"));
+            }
+            Err(error) => return Err(self.lost(&error.to_string())),
+        };
+        self.inner.get_mut().answer_read();
+        Ok(match response.parsed() {
+            Response::Done { tag, status, .. } => Said::Done(
+                tag.clone(),
+                match status {
+                    Status::Ok => Outcome::Ok,
+                    Status::No => Outcome::No,
+                    _ => Outcome::Bad,
+                },
+            ),
+            Response::Continue(_) => Said::GoOn,
+            Response::Data {
+                status: Status::Bye,
+                ..
+            } => Said::Bye,
+            untagged => {
+                if matches!(untagged, Response::MailboxData(MailboxDatum::Exists(_))) {
+                    self.news = true;
+                }
+                on(untagged);
+                Said::Other
+            }
+        })
+    }
+
+    fn tagged(&self, tag: &RequestId, outcome: Outcome) -> Result<(), Fault> {
+        let reply = || self.inner.get_ref().reply(&tag.0);
+        match outcome {
+            Outcome::Ok => Ok(()),
+            Outcome::No => Err(Fault::No { reply: reply() }),
+            Outcome::Bad => Err(Fault::Bad { reply: reply() }),
+        }
+    }
+
+    fn bye(&self) -> Fault {
+        Fault::Lost {
+            reason: format!(
+                "the server said goodbye: {}",
+                self.inner.get_ref().reply("*")
+            ),
+        }
+    }
+
+    fn lost(&self, reason: &str) -> Fault {
+        Fault::Lost {
+            reason: quotable(reason),
+        }
+    }
+
+    /// Says goodbye, so that the server's count of our sessions goes down at once.
+    pub(super) async fn logout(mut self, limit: Duration) {
+        if !self.broken {
+            let _ = self.command("LOGOUT", limit, |_| ()).await;
+        }
+    }
+}
+
+/// The word or two that name a command, for messages: everything behind may be long.
+fn command_name(command: &str) -> String {
+    let mut words = command.split(' ');
+    match (words.next(), words.next()) {
+        (Some("UID"), Some(second)) => format!("UID {second}"),
+        (Some(first), _) => first.to_owned(),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

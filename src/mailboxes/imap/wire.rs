@@ -1,0 +1,182 @@
+//! The byte stream under an IMAP session: bounded, and able to quote the server's last line word for word.
+
+use crate::secret::redact;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
+
+/// Bytes of one answer at the most, unless a command allows more. async-imap itself would take 512 MiB.
+pub(super) const ANSWER_LIMIT: usize = 1024 * 1024;
+
+/// How much of what was received is kept for quoting.
+const TAIL: usize = 600;
+
+/// Characters of a quoted line at the most.
+const QUOTED: usize = 300;
+
+/// TCP, or TLS over it.
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send + fmt::Debug {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + fmt::Debug> Io for T {}
+
+/// A stream that counts and remembers what it receives.
+///
+/// Writes are gathered until flushed: async-imap writes tag, space, command and line end one by one, which would be
+/// four TLS records.
+#[derive(Debug)]
+pub(super) struct Wire {
+    inner: BufWriter<Box<dyn Io>>,
+    received: usize,
+    allowed: usize,
+    tail: Vec<u8>,
+}
+
+impl Wire {
+    pub(super) fn new(inner: Box<dyn Io>) -> Self {
+        Self {
+            inner: BufWriter::with_capacity(1024, inner),
+            received: 0,
+            allowed: ANSWER_LIMIT,
+            tail: Vec::new(),
+        }
+    }
+
+    /// The stream below, for STARTTLS. What the server sent in plain text beyond its answer is lost, as it must be.
+    pub(super) fn into_inner(self) -> Box<dyn Io> {
+        self.inner.into_inner()
+    }
+
+    /// Starts to count anew: an answer was read whole.
+    pub(super) fn answer_read(&mut self) {
+        self.received = 0;
+    }
+
+    /// The last line that begins with `tag`, the tag left out, or else the last line received; fit for a report.
+    pub(super) fn reply(&self, tag: &str) -> String {
+        let lines = self.tail.split(|byte| *byte == b'\n');
+        let lines = lines.filter(|line| !line.is_empty());
+        let mut last = String::new();
+        for line in lines {
+            let line = String::from_utf8_lossy(line);
+            match line.strip_prefix(tag) {
+                Some(rest) if rest.starts_with(' ') => return quotable(rest),
+                _ => last = quotable(&line),
+            }
+        }
+        last
+    }
+
+    /// The last tagged line, its tag left out. While a client logs in, one command at a time is under way.
+    pub(super) fn last_line_of_reply(&self) -> String {
+        let text = String::from_utf8_lossy(&self.tail);
+        let tagged = text.lines().rev().find_map(|line| {
+            let (tag, rest) = line.split_once(' ')?;
+            // async-imap's tags are `A` and digits.
+            let digits = tag.strip_prefix('A')?;
+            (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+                .then(|| quotable(rest))
+        });
+        tagged.unwrap_or_else(|| self.reply("*"))
+    }
+
+    fn remember(&mut self, bytes: &[u8]) {
+        let recent = bytes.len().saturating_sub(TAIL);
+        self.tail
+            .extend_from_slice(bytes.get(recent..).unwrap_or_default());
+        let old = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..old);
+    }
+}
+
+/// A server's words made fit for a report: no secrets, no control characters, not too long.
+pub(super) fn quotable(text: &str) -> String {
+    let clean: String = text
+        .trim()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(QUOTED)
+        .collect();
+    redact(&clean).into_owned()
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.received > this.allowed {
+            let message = format!("the server's answer is larger than {} bytes", this.allowed);
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, message)));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.inner).poll_read(context, buffer))?;
+        let new = buffer.filled().get(before..).unwrap_or_default();
+        this.received = this.received.saturating_add(new.len());
+        this.remember(new);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    async fn received(bytes: &[u8]) -> Wire {
+        let (mut server, client) = tokio::io::duplex(4096);
+        server.write_all(bytes).await.unwrap();
+        drop(server);
+        let mut wire = Wire::new(Box::new(client));
+        let mut sink = Vec::new();
+        wire.read_to_end(&mut sink).await.unwrap();
+        wire
+    }
+
+    #[tokio::test]
+    async fn a_reply_is_quoted_without_its_tag_whatever_follows_it() {
+        let wire = received(b"* OK hello\r\nA0002 NO [LIMIT] too many\r\n* 5 EXISTS\r\n").await;
+        assert_eq!(wire.reply("A0002"), "NO [LIMIT] too many");
+    }
+
+    #[tokio::test]
+    async fn without_a_tagged_line_the_last_one_is_quoted() {
+        assert_eq!(received(b"* BYE bye\r\n").await.reply("A1"), "* BYE bye");
+        assert_eq!(received(b"ABC x\x07y").await.reply("A1"), "ABC x y");
+        assert_eq!(received(b"").await.reply("A1"), "");
+    }
+
+    #[tokio::test]
+    async fn an_answer_beyond_the_limit_is_an_error() {
+        let (mut server, client) = tokio::io::duplex(64 * 1024);
+        let mut wire = Wire::new(Box::new(client));
+        wire.allowed = 10_000;
+        let writer =
+            tokio::spawn(async move { while server.write_all(&[b'x'; 1000]).await.is_ok() {} });
+        let mut sink = Vec::new();
+        let error = wire.read_to_end(&mut sink).await.unwrap_err();
+        assert!(error.to_string().contains("larger than 10000 bytes"));
+        drop(wire);
+        writer.await.unwrap();
+    }
+}

@@ -1,0 +1,176 @@
+//! Where messages arrive: open the folders, watch them side by side, read what came, delete what is ours.
+
+pub mod imap;
+
+use crate::config::plan::MailboxPlan;
+use crate::net::tls::TlsError;
+use crate::probe::report::LateArrival;
+use crate::probe::token::Keyring;
+use crate::probe::verdict::{Cause, Warning};
+use chrono::{DateTime, Utc};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A configured mailbox.
+#[derive(Debug)]
+pub enum Mailbox {
+    /// Over IMAP.
+    Imap(imap::ImapMailbox),
+}
+
+/// Folders being watched.
+#[derive(Debug)]
+pub enum Watch {
+    /// Over IMAP.
+    Imap(imap::Watch),
+}
+
+/// A mailbox that could not be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenFailure {
+    /// Why.
+    pub cause: Cause,
+    /// Whether trying again can help.
+    pub repeat: imap::Repeat,
+}
+
+/// What watchers are to do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Phase {
+    /// Nothing is under way: keep the connection.
+    Rest,
+    /// A message was handed over at this time: look for it.
+    Look(Instant),
+    /// The time is over: look once more, and say how it went.
+    LastLook,
+    /// Hand the folders back.
+    Stop,
+}
+
+/// What a run's watchers look for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The run's token.
+    pub token: String,
+    /// Which tokens are ours.
+    pub keyring: Arc<Keyring>,
+    /// When the run gives up.
+    pub deadline: Instant,
+}
+
+/// What watchers tell.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Observation {
+    /// The run's message is there.
+    Seen(Seen),
+    /// A message that carries the run's token and is not it.
+    Quoted {
+        /// Where.
+        folder: String,
+        /// Why it is not ours.
+        reason: &'static str,
+    },
+    /// A folder can no longer be read; the watcher tries to get it back.
+    Lost {
+        /// Which.
+        folder: String,
+        /// Why.
+        cause: Cause,
+    },
+    /// A lost folder can be read again.
+    Back {
+        /// Which.
+        folder: String,
+    },
+    /// The answer to [`Phase::LastLook`]: nothing there, or why that could not be seen.
+    LastLook {
+        /// Which.
+        folder: String,
+        /// Why the folder could not be read.
+        trouble: Option<Cause>,
+    },
+}
+
+/// The run's message, as it was seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// When the first answer that shows it was received.
+    pub at: Instant,
+    /// When the last look that did not show it was sent.
+    pub not_before: Option<Instant>,
+    /// Where.
+    pub folder: String,
+    /// Whether that is the junk folder.
+    pub is_junk: bool,
+    /// Its UID there.
+    pub uid: u32,
+    /// INTERNALDATE: when the server stored it, to the second.
+    pub stored_at: Option<DateTime<Utc>>,
+}
+
+/// What deciding on deletion needs to know.
+#[derive(Debug, Clone)]
+pub struct CleanUp {
+    /// The run's token.
+    pub token: String,
+    /// Leave the run's message where it is.
+    pub keep: bool,
+    /// Which tokens are ours.
+    pub keyring: Arc<Keyring>,
+    /// The time of day.
+    pub now: DateTime<Utc>,
+    /// When the probe was due before this run: the earliest time that a late arrival which cannot be deleted counts from.
+    pub previous_fire: Option<DateTime<Utc>>,
+    /// The run's message, if it was seen.
+    pub seen: Option<Seen>,
+}
+
+/// What clean-up did.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Cleaned {
+    /// Messages of this run that were deleted: one, or more where it was delivered twice.
+    pub own: usize,
+    /// Messages that interrupted runs had left, deleted now.
+    pub left_over: usize,
+    /// Messages of earlier runs that were stored after their deadline.
+    pub late: Vec<LateArrival>,
+    /// What could not be done.
+    pub warnings: Vec<Warning>,
+}
+
+impl Mailbox {
+    /// A mailbox that is not connected yet.
+    ///
+    /// # Errors
+    /// A `ca_file` that cannot be read.
+    pub fn new(plan: Arc<MailboxPlan>) -> Result<Self, TlsError> {
+        imap::ImapMailbox::new(plan).map(Self::Imap)
+    }
+
+    /// Connects, logs in, and opens every folder to be watched, within `limit`.
+    ///
+    /// # Errors
+    /// Whatever keeps one of them from being read.
+    pub async fn open(&self, limit: Duration) -> Result<imap::Folders, OpenFailure> {
+        match self {
+            Self::Imap(mailbox) => mailbox.open(limit).await,
+        }
+    }
+
+    /// Begins to watch, at rest.
+    #[must_use]
+    pub fn watch(&self, folders: imap::Folders, wanted: Wanted) -> Watch {
+        match self {
+            Self::Imap(mailbox) => Watch::Imap(mailbox.watch(folders, wanted)),
+        }
+    }
+
+    /// The end of validity of the certificate that the server showed last.
+    #[must_use]
+    pub fn certificate_expiry(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Imap(mailbox) => mailbox.certificate_expiry(),
+        }
+    }
+}

@@ -1,0 +1,612 @@
+//! One run as a state machine: what happened goes in, what to do next comes out.
+//!
+//! Every time is the duration since the start of the run, on the monotonic clock of whoever drives the machine.
+//!
+//! ```text
+//! Opening --ready--> Preparing --> Sending <--> (pause) --> Waiting --> LastLook --> Over
+//!    |                                |                        |
+//!    '-- unreadable --> Over          '-- refused --> Over     '-- seen --> Over
+//! ```
+
+use super::send::{Acceptance, Failure, Preparation, Retry, Taken};
+use super::verdict::{Cause, CauseCode, Stage, Verdict, Warning};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Attempts to hand the message over, at the most.
+pub const MOST_ATTEMPTS: u32 = 3;
+/// All attempts together, waits that the sender asked for not counted.
+pub const ATTEMPTS_LIMIT: Duration = Duration::from_secs(60);
+/// One attempt.
+pub const ATTEMPT_LIMIT: Duration = Duration::from_secs(20);
+/// Looking for the recipient's block, and lifting it.
+pub const PREPARE_LIMIT: Duration = Duration::from_secs(10);
+/// Pauses between attempts.
+const ATTEMPT_PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
+/// Once the message is seen, so long the sender may still take to say that it took it.
+const ANSWER_GRACE: Duration = Duration::from_secs(2);
+/// Pauses between attempts to open the mailbox: doubling, up to the longest.
+const FIRST_OPEN_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_OPEN_PAUSE: Duration = Duration::from_secs(30);
+/// The last look has so long to be answered.
+const LAST_LOOK_LIMIT: Duration = Duration::from_secs(7);
+
+/// The limits of a run, from the probe's config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// From the start of the send: seen later is late. Before the send, from the start of the run: so long a mailbox
+    /// that cannot be read is tried again.
+    pub late_after: Duration,
+    /// From the start of the run: not seen by then is missing.
+    pub timeout: Duration,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The mailbox is open, its folders are remembered.
+    MailboxOpen,
+    /// The mailbox could not be opened.
+    MailboxShut {
+        /// Why.
+        cause: Cause,
+        /// Whether trying again can help.
+        again: Again,
+    },
+    /// The recipient's block was looked for.
+    Prepared(Preparation),
+    /// An attempt began, since [`Action::Attempt`] was carried out.
+    AttemptBegun,
+    /// It ended.
+    AttemptEnded(Result<Acceptance, Failure>),
+    /// The message was seen.
+    Seen(Sighting),
+    /// A message carries the token and is not ours: a sentence about it.
+    Quoted(String),
+    /// A folder can no longer be read.
+    FolderLost {
+        /// Which.
+        folder: String,
+        /// Why.
+        cause: Cause,
+    },
+    /// It can be read again.
+    FolderBack {
+        /// Which.
+        folder: String,
+    },
+    /// The last look into a folder: clean, or why not.
+    LastLook {
+        /// Which.
+        folder: String,
+        /// Why it could not be read.
+        trouble: Option<Cause>,
+    },
+    /// The interim report is on its way.
+    OverdueReported,
+    /// A signal asks to end.
+    Interrupted,
+}
+
+/// Whether trying again can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// It may pass.
+    Yes,
+    /// It may pass, but must not be tried often.
+    Once,
+    /// No.
+    No,
+}
+
+/// The message, as it was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    /// When the first answer that shows it was received.
+    pub at: Duration,
+    /// When the last look that did not show it was sent; none if the first look showed it.
+    pub not_before: Option<Duration>,
+    /// Where.
+    pub folder: String,
+    /// Whether that is the junk folder.
+    pub is_junk: bool,
+}
+
+/// What to do next. A job that was started is not asked for again before its event came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Open the mailbox, within this time.
+    Open(Duration),
+    /// Look for the recipient's block, within this time.
+    Prepare(Duration),
+    /// Hand the message over, within this time.
+    Attempt(Duration),
+    /// Look once more into every folder.
+    LastLook,
+    /// Tell the sinks that the message is overdue.
+    ReportOverdue,
+    /// Nothing, until something happens or it is so late.
+    WaitUntil(Duration),
+    /// The run is over.
+    Finish,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why it is not `delivered`.
+    pub cause: Option<Cause>,
+    /// What went wrong on the way.
+    pub warnings: Vec<Warning>,
+    /// Start of the first attempt whose outcome was acceptance or unknown, or, where none was, of the first attempt.
+    pub send_started: Option<Duration>,
+    /// When the sender said yes.
+    pub accepted: Option<(Duration, Acceptance)>,
+    /// The message, as it was seen.
+    pub seen: Option<Sighting>,
+    /// The last status that the sender answered.
+    pub sender_status: Option<u16>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Phase {
+    Opening,
+    Preparing,
+    Sending,
+    Waiting,
+    LastLook { since: Duration },
+    Over,
+}
+
+/// One run.
+#[derive(Debug)]
+pub struct Run {
+    limits: Limits,
+    folders: usize,
+    phase: Phase,
+    /// The job that was started is still at work.
+    busy: bool,
+    /// A job must not start before.
+    not_before: Duration,
+    opens: u32,
+    slow_opens: u32,
+    attempts: u32,
+    /// Time spent waiting because the sender asked for it.
+    asked_to_wait: Duration,
+    first_attempt: Option<Duration>,
+    attempt_started: Option<Duration>,
+    /// Start of the first attempt that may have succeeded.
+    send_started: Option<Duration>,
+    accepted: Option<(Duration, Acceptance)>,
+    last_failure: Option<Failure>,
+    unknown: Option<Failure>,
+    sender_status: Option<u16>,
+    blocked: Option<Cause>,
+    seen: Option<Sighting>,
+    lost: BTreeMap<String, Cause>,
+    looked: BTreeMap<String, Option<Cause>>,
+    quotes: Vec<String>,
+    overdue_reported: bool,
+    interrupted: bool,
+    /// The mailbox was never readable, and why.
+    shut: Option<Cause>,
+    warnings: Vec<Warning>,
+}
+
+impl Run {
+    /// A run that starts now. `folders` are watched: once the mailbox is open, [`Run::set_folders`] says how many.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            folders: 0,
+            phase: Phase::Opening,
+            busy: false,
+            not_before: Duration::ZERO,
+            opens: 0,
+            slow_opens: 0,
+            attempts: 0,
+            asked_to_wait: Duration::ZERO,
+            first_attempt: None,
+            attempt_started: None,
+            send_started: None,
+            accepted: None,
+            last_failure: None,
+            unknown: None,
+            sender_status: None,
+            blocked: None,
+            seen: None,
+            lost: BTreeMap::new(),
+            looked: BTreeMap::new(),
+            quotes: Vec::new(),
+            overdue_reported: false,
+            interrupted: false,
+            shut: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// How many folders are watched.
+    pub fn set_folders(&mut self, folders: usize) {
+        self.folders = folders;
+    }
+
+    /// What to do at this time.
+    pub fn next(&mut self, now: Duration) -> Action {
+        if self.interrupted || self.is_seen_and_settled(now) {
+            self.phase = Phase::Over;
+        }
+        match self.phase {
+            Phase::Over => Action::Finish,
+            Phase::Opening if self.busy => Action::WaitUntil(self.limits.late_after),
+            Phase::Opening if now >= self.limits.late_after => self.finish(),
+            Phase::Opening if now < self.not_before => Action::WaitUntil(self.not_before),
+            Phase::Opening => {
+                self.busy = true;
+                self.opens += 1;
+                Action::Open(self.limits.late_after - now)
+            }
+            Phase::Preparing if self.busy => Action::WaitUntil(self.limits.timeout),
+            Phase::Preparing => {
+                self.busy = true;
+                Action::Prepare(PREPARE_LIMIT.min(self.limits.timeout.saturating_sub(now)))
+            }
+            Phase::Sending => self.next_while_sending(now),
+            Phase::Waiting => self.next_while_waiting(now),
+            Phase::LastLook { since } => {
+                if self.looked.len() >= self.folders || now >= since + LAST_LOOK_LIMIT {
+                    self.finish()
+                } else {
+                    Action::WaitUntil(since + LAST_LOOK_LIMIT)
+                }
+            }
+        }
+    }
+
+    /// Takes note of what happened.
+    pub fn on(&mut self, event: Event, now: Duration) {
+        match event {
+            Event::MailboxOpen => {
+                self.busy = false;
+                self.shut = None;
+                self.phase = Phase::Preparing;
+            }
+            Event::MailboxShut { cause, again } => self.on_shut(cause, again, now),
+            Event::Prepared(preparation) => {
+                self.busy = false;
+                self.warnings.extend(preparation.warnings);
+                self.warnings.extend(preparation.lifted);
+                self.blocked = preparation.blocked;
+                self.phase = Phase::Sending;
+            }
+            Event::AttemptBegun => {
+                self.first_attempt.get_or_insert(now);
+                self.attempt_started = Some(now);
+            }
+            Event::AttemptEnded(Ok(acceptance)) => self.on_acceptance(acceptance, now),
+            Event::AttemptEnded(Err(failure)) => self.on_failure(failure, now),
+            Event::Seen(sighting) => {
+                let earlier = self
+                    .seen
+                    .as_ref()
+                    .is_some_and(|seen| seen.at <= sighting.at);
+                if !earlier {
+                    self.seen = Some(sighting);
+                }
+            }
+            Event::Quoted(sentence) => self.quotes.push(sentence),
+            Event::FolderLost { folder, cause } => {
+                self.lost.insert(folder, cause);
+            }
+            Event::FolderBack { folder } => {
+                self.lost.remove(&folder);
+            }
+            Event::LastLook { folder, trouble } => {
+                // What was said when the folder was lost tells more than that it still is.
+                let known = trouble
+                    .as_ref()
+                    .and_then(|_| self.lost.get(&folder).cloned());
+                self.looked.insert(folder, known.or(trouble));
+            }
+            Event::OverdueReported => self.overdue_reported = true,
+            Event::Interrupted => self.interrupted = true,
+        }
+    }
+
+    fn on_shut(&mut self, cause: Cause, again: Again, now: Duration) {
+        self.busy = false;
+        self.shut = Some(cause);
+        let pause = FIRST_OPEN_PAUSE * 2_u32.saturating_pow(self.opens.saturating_sub(1).min(10));
+        self.not_before = now + pause.min(LONGEST_OPEN_PAUSE);
+        self.slow_opens += u32::from(again == Again::Once);
+        if again == Again::No || self.slow_opens > 1 {
+            self.phase = Phase::Over;
+        }
+    }
+
+    fn on_acceptance(&mut self, acceptance: Acceptance, now: Duration) {
+        self.busy = false;
+        self.sender_status = Some(acceptance.status);
+        self.send_started = self.send_started.or(self.attempt_started);
+        self.accepted = Some((now, acceptance));
+        self.phase = Phase::Waiting;
+        if let Some(failure) = self.last_failure.take() {
+            self.warnings.push(failure.cause.into_warning());
+        }
+    }
+
+    fn on_failure(&mut self, failure: Failure, now: Duration) {
+        self.busy = false;
+        self.sender_status = failure.status.or(self.sender_status);
+        if failure.taken == Taken::Unknown {
+            self.send_started = self.send_started.or(self.attempt_started);
+            self.unknown.get_or_insert_with(|| failure.clone());
+        }
+        self.phase = match self.pause_after(&failure, now) {
+            Some(pause) => {
+                self.not_before = now + pause;
+                Phase::Sending
+            }
+            // The mailbox decides.
+            None if self.unknown.is_some() => Phase::Waiting,
+            None => Phase::Over,
+        };
+        self.last_failure = Some(failure);
+    }
+
+    /// How long to wait before the next attempt; none where there is to be none.
+    fn pause_after(&mut self, failure: &Failure, now: Duration) -> Option<Duration> {
+        if self.attempts >= MOST_ATTEMPTS {
+            return None;
+        }
+        let pause = match failure.retry {
+            Retry::Never => return None,
+            Retry::After(wait) => {
+                self.asked_to_wait += wait;
+                wait
+            }
+            Retry::Soon => {
+                let index = usize::try_from(self.attempts.saturating_sub(1)).unwrap_or(0);
+                let pause = ATTEMPT_PAUSES.get(index).copied().unwrap_or_default();
+                let spent = now.saturating_sub(self.first_attempt.unwrap_or(now));
+                if spent.saturating_sub(self.asked_to_wait) + pause >= ATTEMPTS_LIMIT {
+                    return None;
+                }
+                pause
+            }
+        };
+        (now + pause < self.limits.timeout).then_some(pause)
+    }
+
+    fn next_while_sending(&mut self, now: Duration) -> Action {
+        if self.busy {
+            return Action::WaitUntil(self.limits.timeout);
+        }
+        // Nothing is under way, and the message is there already.
+        if self.seen.is_some() {
+            return self.finish();
+        }
+        if now < self.not_before {
+            return Action::WaitUntil(self.not_before);
+        }
+        let spent = now.saturating_sub(self.first_attempt.unwrap_or(now));
+        let left = ATTEMPTS_LIMIT.saturating_sub(spent.saturating_sub(self.asked_to_wait));
+        self.busy = true;
+        self.attempts += 1;
+        Action::Attempt(
+            ATTEMPT_LIMIT
+                .min(left)
+                .min(self.limits.timeout.saturating_sub(now)),
+        )
+    }
+
+    fn next_while_waiting(&mut self, now: Duration) -> Action {
+        if now >= self.limits.timeout {
+            self.phase = Phase::LastLook { since: now };
+            return Action::LastLook;
+        }
+        let late = self.late_at();
+        if !self.overdue_reported && self.seen.is_none() {
+            if now >= late {
+                return Action::ReportOverdue;
+            }
+            return Action::WaitUntil(late.min(self.limits.timeout));
+        }
+        Action::WaitUntil(self.limits.timeout)
+    }
+
+    fn late_at(&self) -> Duration {
+        self.send_started.unwrap_or_default() + self.limits.late_after
+    }
+
+    fn finish(&mut self) -> Action {
+        self.phase = Phase::Over;
+        Action::Finish
+    }
+
+    /// Seen, and the sender's answer is in, or was given time to come in.
+    fn is_seen_and_settled(&self, now: Duration) -> bool {
+        let Some(seen) = &self.seen else {
+            return false;
+        };
+        !(self.phase == Phase::Sending && self.busy) || now >= seen.at + ANSWER_GRACE
+    }
+
+    /// When to wake up at the latest because of what [`Run::next`] cannot know: the grace for the sender's answer.
+    #[must_use]
+    pub fn settles_at(&self) -> Option<Duration> {
+        self.seen.as_ref().map(|seen| seen.at + ANSWER_GRACE)
+    }
+
+    /// How the run ended.
+    #[must_use]
+    pub fn into_outcome(mut self) -> Outcome {
+        let send_started = self
+            .send_started
+            .or_else(|| self.attempt_started.filter(|_| self.seen.is_some()))
+            .or(self.first_attempt);
+        let (verdict, cause) = self.judge(send_started.unwrap_or_default());
+        if self.seen.is_some() && self.accepted.is_none() {
+            self.warnings.push(self.answer_missing());
+        }
+        Outcome {
+            verdict,
+            cause,
+            warnings: self.warnings,
+            send_started,
+            accepted: self.accepted,
+            seen: self.seen,
+            sender_status: self.sender_status,
+        }
+    }
+
+    fn judge(&mut self, send_started: Duration) -> (Verdict, Option<Cause>) {
+        if let Some(seen) = &self.seen {
+            return judge_arrival(seen, send_started, self.limits);
+        }
+        if self.interrupted {
+            return (Verdict::Undetermined, Some(self.interruption()));
+        }
+        if let Some(cause) = self.shut.take() {
+            return (Verdict::Undetermined, Some(cause));
+        }
+        if self.accepted.is_none() && self.unknown.is_none() {
+            let failure = self.last_failure.take();
+            let cause = failure.map_or_else(no_attempt, |failure| failure.cause);
+            return (Verdict::Refused, Some(cause));
+        }
+        if let Some(cause) = self.unreadable() {
+            return (Verdict::Undetermined, Some(cause));
+        }
+        if self.accepted.is_none()
+            && let Some(failure) = self.unknown.take()
+        {
+            let mut cause = failure.cause;
+            cause.evidence.push("the message did not arrive".to_owned());
+            return (Verdict::Refused, Some(cause));
+        }
+        if let Some(cause) = self.blocked.take() {
+            return (Verdict::Bounced, Some(cause));
+        }
+        (Verdict::Missing, Some(self.missing()))
+    }
+
+    /// Why the mailbox could not be read at the end, if it could not.
+    fn unreadable(&self) -> Option<Cause> {
+        let troubled = self.looked.values().find_map(Clone::clone);
+        let silent = || {
+            (self.looked.len() < self.folders).then(|| {
+                self.lost.values().next().cloned().unwrap_or_else(|| {
+                    Cause::new(
+                        CauseCode::MailboxConnectionLost,
+                        Stage::Await,
+                        "the mailbox did not answer at the end of the wait",
+                        "is the IMAP server overloaded? this says nothing about mail delivery",
+                    )
+                })
+            })
+        };
+        let mut cause = troubled.or_else(silent)?;
+        cause.stage = Stage::Await;
+        Some(cause)
+    }
+
+    fn interruption(&self) -> Cause {
+        let doing = match self.phase {
+            _ if self.accepted.is_some() || self.unknown.is_some() => {
+                "while waiting for the message"
+            }
+            _ if self.first_attempt.is_some() => "while handing the message over",
+            _ => "before anything was sent",
+        };
+        Cause::new(
+            CauseCode::Interrupted,
+            Stage::Await,
+            format!("stopped by a signal {doing}"),
+            "nothing to do: a later run deletes the message if it still arrives",
+        )
+    }
+
+    fn missing(&self) -> Cause {
+        let id = self
+            .accepted
+            .as_ref()
+            .and_then(|(_, acceptance)| acceptance.message_id.clone());
+        let named = id
+            .as_ref()
+            .map(|id| format!(" as {id}"))
+            .unwrap_or_default();
+        let folders: Vec<_> = self.looked.keys().map(|name| format!("`{name}`")).collect();
+        let mut cause = Cause::new(
+            CauseCode::Unknown,
+            Stage::Await,
+            format!(
+                "the sender took the message{named}, and it is not in {} after {:.0} s",
+                folders.join(", "),
+                self.limits.timeout.as_secs_f64()
+            ),
+            "search the mail server's log, and the provider's event log, for the token or the message id",
+        );
+        cause.evidence.extend(self.quotes.iter().cloned());
+        cause
+    }
+
+    fn answer_missing(&self) -> Warning {
+        match &self.unknown {
+            Some(failure) => failure.cause.clone().into_warning(),
+            None => Warning {
+                code: CauseCode::SenderFailed,
+                summary: "the message arrived before the sender had answered".to_owned(),
+                hint: "nothing to do; the delivery time counts from the start of the send"
+                    .to_owned(),
+                evidence: Vec::new(),
+            },
+        }
+    }
+}
+
+fn judge_arrival(
+    seen: &Sighting,
+    send_started: Duration,
+    limits: Limits,
+) -> (Verdict, Option<Cause>) {
+    let took = seen.at.saturating_sub(send_started);
+    if seen.is_junk {
+        let cause = Cause::new(
+            CauseCode::FilteredAsSpam,
+            Stage::Await,
+            format!("the message was filed as spam, into `{}`", seen.folder),
+            "look at the spam headers of the message: run again with `--keep`",
+        );
+        return (Verdict::Junked, Some(cause));
+    }
+    if took > limits.late_after {
+        let cause = Cause::new(
+            CauseCode::DelayedOnTheWay,
+            Stage::Await,
+            format!(
+                "the message arrived after {:.1} s, later than `late_after` of {:.0} s",
+                took.as_secs_f64(),
+                limits.late_after.as_secs_f64()
+            ),
+            "read the Received fields of the message for the hop that held it: run again with `--keep`",
+        );
+        return (Verdict::Late, Some(cause));
+    }
+    (Verdict::Delivered, None)
+}
+
+fn no_attempt() -> Cause {
+    Cause::new(
+        CauseCode::Unknown,
+        Stage::Send,
+        "there was no time to hand the message over",
+        "raise `timeout` of the probe",
+    )
+}
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

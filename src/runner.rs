@@ -1,0 +1,382 @@
+//! Carries out one run: asks [`probe::run`](crate::probe::run) what to do, does it, and says what happened.
+//!
+//! The one place where core, senders, mailboxes and sinks meet.
+
+mod edges;
+mod finish;
+
+pub use edges::{EdgeError, Edges};
+
+use crate::config::plan::ProbePlan;
+use crate::mailboxes::imap::Folders;
+use crate::mailboxes::imap::Repeat;
+use crate::mailboxes::{Mailbox, Observation, OpenFailure, Phase, Wanted, Watch};
+use crate::probe::compose::{self, Message};
+use crate::probe::report::Report;
+use crate::probe::run::{Action, Again, Event, Limits, Run, Sighting};
+use crate::probe::send::{Acceptance, Failure, Preparation};
+use crate::probe::token::Keyring;
+use crate::probe::verdict::Stage;
+use crate::senders::Sender;
+use crate::sinks::Sink;
+use chrono::{DateTime, Utc};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+/// How to run, beyond what the config says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Leave the message in the mailbox.
+    pub keep: bool,
+    /// Tell the sinks.
+    pub push: bool,
+}
+
+/// One line of a run's timeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// Since the start of the run.
+    pub at: Duration,
+    /// What it is about.
+    pub stage: Stage,
+    /// For people. Lower case, no full stop.
+    pub text: String,
+    /// What is being waited for from now on, until the next line.
+    pub waiting_for: Option<String>,
+}
+
+/// Everything that one run works with.
+#[derive(Clone)]
+pub struct Job {
+    /// What to probe.
+    pub probe: Arc<ProbePlan>,
+    /// Which tokens are ours.
+    pub keyring: Arc<Keyring>,
+    /// Who takes the message.
+    pub sender: Arc<Sender>,
+    /// Where it should arrive.
+    pub mailbox: Arc<Mailbox>,
+    /// Who hears of it.
+    pub sinks: Vec<Arc<Sink>>,
+    /// How to run.
+    pub options: Options,
+    /// Who watches the run.
+    pub observer: Arc<dyn Fn(&Progress) + Send + Sync>,
+}
+
+/// What a job that was started comes back with.
+enum Done {
+    Opened(Result<Folders, OpenFailure>),
+    Prepared(Preparation),
+    Attempted(Result<Acceptance, Failure>),
+}
+
+type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// One run at work.
+struct Running {
+    job: Job,
+    run: Run,
+    started: Instant,
+    started_at: DateTime<Utc>,
+    work: Option<Work>,
+    folders: Option<Folders>,
+    watch: Option<Watch>,
+    message: Option<Message>,
+    seen: Option<crate::mailboxes::Seen>,
+    recipient_unblocked: bool,
+    mailbox_ready: Option<Duration>,
+    attempt_begun: Option<Duration>,
+    attempt_ended: Option<Duration>,
+    quota: Option<JoinHandle<Option<f64>>>,
+    overdue: JoinSet<()>,
+}
+
+/// One run of one probe, from connecting to the last push. `stop` turning true ends the wait.
+pub async fn run(job: Job, stop: watch::Receiver<bool>) -> Report {
+    let mut running = Running::new(job);
+    running.go(stop).await;
+    running.finish().await
+}
+
+impl Running {
+    fn new(job: Job) -> Self {
+        let limits = Limits {
+            late_after: job.probe.late_after,
+            timeout: job.probe.timeout,
+        };
+        Self {
+            job,
+            run: Run::new(limits),
+            started: Instant::now(),
+            started_at: Utc::now(),
+            work: None,
+            folders: None,
+            watch: None,
+            message: None,
+            seen: None,
+            recipient_unblocked: false,
+            mailbox_ready: None,
+            attempt_begun: None,
+            attempt_ended: None,
+            quota: None,
+            overdue: JoinSet::new(),
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    async fn go(&mut self, mut stop: watch::Receiver<bool>) {
+        self.wait_line(Stage::MailboxConnect, "connecting", "the mailbox");
+        loop {
+            let until = match self.run.next(self.now()) {
+                Action::Finish => return,
+                Action::WaitUntil(until) => until,
+                action => {
+                    self.start(action);
+                    continue;
+                }
+            };
+            let until = self.run.settles_at().map_or(until, |at| at.min(until));
+            tokio::select! {
+                done = wait_for(&mut self.work) => self.on_done(done),
+                observation = next(&mut self.watch) => self.on_observation(observation),
+                _ = stop.wait_for(|stop| *stop) => self.on(Event::Interrupted),
+                () = sleep_until(self.started + until) => {}
+            }
+        }
+    }
+
+    fn on(&mut self, event: Event) {
+        let now = self.now();
+        self.run.on(event, now);
+    }
+
+    /// Begins what the machine asks for.
+    fn start(&mut self, action: Action) {
+        match action {
+            Action::Open(limit) => {
+                let mailbox = Arc::clone(&self.job.mailbox);
+                self.work = Some(Box::pin(async move {
+                    Done::Opened(mailbox.open(limit).await)
+                }));
+            }
+            Action::Prepare(limit) => {
+                let sender = Arc::clone(&self.job.sender);
+                let to = self.job.probe.to.clone();
+                self.work = Some(Box::pin(async move {
+                    Done::Prepared(sender.prepare(&to, limit).await)
+                }));
+            }
+            Action::Attempt(limit) => self.attempt(limit),
+            Action::LastLook => {
+                self.wait_line(Stage::Await, "time is over", "a last look");
+                self.set(Phase::LastLook);
+            }
+            Action::ReportOverdue => self.report_overdue(),
+            Action::WaitUntil(_) | Action::Finish => {}
+        }
+    }
+
+    fn attempt(&mut self, limit: Duration) {
+        let message = self.message().clone();
+        self.begin_watching(&message.token);
+        let sender = Arc::clone(&self.job.sender);
+        let endpoint = sender.endpoint();
+        self.wait_line(
+            Stage::Send,
+            &format!("handing {} to {endpoint}", message.token),
+            "its answer",
+        );
+        self.attempt_begun.get_or_insert(self.started.elapsed());
+        self.on(Event::AttemptBegun);
+        self.set(Phase::Look(Instant::now()));
+        self.work = Some(Box::pin(async move {
+            Done::Attempted(sender.attempt(&message, limit).await)
+        }));
+    }
+
+    /// The message, composed when it is needed first: every attempt hands over the same one.
+    fn message(&mut self) -> &Message {
+        let elapsed = self.started.elapsed();
+        let job = &self.job;
+        let sent_at = self.started_at + elapsed;
+        self.message
+            .get_or_insert_with(|| finish::compose(job, sent_at, elapsed))
+    }
+
+    fn begin_watching(&mut self, token: &str) {
+        if let Some(folders) = self.folders.take() {
+            let wanted = Wanted {
+                token: token.to_owned(),
+                keyring: Arc::clone(&self.job.keyring),
+                deadline: self.started + self.job.probe.timeout,
+            };
+            self.watch = Some(self.job.mailbox.watch(folders, wanted));
+        }
+    }
+
+    fn set(&self, phase: Phase) {
+        if let Some(watch) = &self.watch {
+            watch.set(phase);
+        }
+    }
+
+    fn on_done(&mut self, done: Done) {
+        self.work = None;
+        match done {
+            Done::Opened(Ok(folders)) => self.on_open(folders),
+            Done::Opened(Err(failure)) => {
+                self.wait_line(Stage::MailboxConnect, &failure.cause.summary, "the mailbox");
+                let again = match failure.repeat {
+                    Repeat::Soon => Again::Yes,
+                    Repeat::Once => Again::Once,
+                    Repeat::Never => Again::No,
+                };
+                let cause = failure.cause;
+                self.on(Event::MailboxShut { cause, again });
+            }
+            Done::Prepared(preparation) => {
+                self.recipient_unblocked = preparation.lifted.is_some();
+                for warning in preparation.warnings.iter().chain(&preparation.lifted) {
+                    self.line(Stage::Send, &warning.summary);
+                }
+                if let Some(cause) = &preparation.blocked {
+                    self.line(Stage::Send, &cause.summary);
+                }
+                self.on(Event::Prepared(preparation));
+            }
+            Done::Attempted(Ok(acceptance)) => self.on_acceptance(acceptance),
+            Done::Attempted(Err(failure)) => {
+                self.attempt_ended = Some(self.now());
+                self.wait_line(Stage::Send, &failure.cause.summary, "another attempt");
+                self.on(Event::AttemptEnded(Err(failure)));
+            }
+        }
+    }
+
+    fn on_open(&mut self, folders: Folders) {
+        let names = folders.names();
+        let junk = folders.junk().map_or("; no junk folder", |_| "");
+        self.mailbox_ready = Some(self.now());
+        self.line(
+            Stage::MailboxConnect,
+            &format!("logged in, watching {}{junk}", names.join(", ")),
+        );
+        self.run.set_folders(names.len());
+        self.folders = Some(folders);
+        self.on(Event::MailboxOpen);
+    }
+
+    fn on_acceptance(&mut self, acceptance: Acceptance) {
+        self.attempt_ended = Some(self.now());
+        let id = acceptance.message_id.as_deref().unwrap_or("an unknown id");
+        self.wait_line(Stage::Send, &format!("accepted as {id}"), "the message");
+        // How much is left is asked beside the wait, so that it costs the run nothing.
+        let sender = Arc::clone(&self.job.sender);
+        self.quota = Some(tokio::spawn(async move {
+            sender.quota(Duration::from_secs(10)).await
+        }));
+        self.on(Event::AttemptEnded(Ok(acceptance)));
+    }
+
+    fn on_observation(&mut self, observation: Observation) {
+        match observation {
+            Observation::Seen(seen) => {
+                let since = |at: Instant| at.saturating_duration_since(self.started);
+                let sighting = Sighting {
+                    at: since(seen.at),
+                    not_before: seen.not_before.map(since),
+                    folder: seen.folder.clone(),
+                    is_junk: seen.is_junk,
+                };
+                self.wait_line(Stage::Await, &format!("seen in {}", seen.folder), "clean-up");
+                self.seen.get_or_insert(seen);
+                self.on(Event::Seen(sighting));
+            }
+            Observation::Quoted { folder, reason } => {
+                let sentence =
+                    format!("a message in `{folder}` carries the token and is not ours: {reason}");
+                self.line(Stage::Await, &sentence);
+                self.on(Event::Quoted(sentence));
+            }
+            Observation::Lost { folder, cause } => {
+                self.wait_line(Stage::Await, &cause.summary, "the mailbox");
+                self.on(Event::FolderLost { folder, cause });
+            }
+            Observation::Back { folder } => {
+                let text = format!("`{folder}` can be read again");
+                self.wait_line(Stage::Await, &text, "the message");
+                self.on(Event::FolderBack { folder });
+            }
+            Observation::LastLook { folder, trouble } => {
+                self.on(Event::LastLook { folder, trouble });
+            }
+        }
+    }
+
+    fn report_overdue(&mut self) {
+        let waited = self.job.probe.late_after;
+        let text = format!("overdue: not there after {} s", waited.as_secs());
+        self.wait_line(Stage::Await, &text, "the message");
+        if self.job.options.push {
+            let probe = self.job.probe.name.clone();
+            let token = self.message().token.clone();
+            for sink in self.job.sinks.iter().cloned() {
+                let (probe, token) = (probe.clone(), token.clone());
+                self.overdue.spawn(async move {
+                    let push = sink
+                        .push_overdue(&probe, &token, waited, finish::PUSH_LIMIT)
+                        .await;
+                    if let Some(error) = push.and_then(|push| push.error) {
+                        tracing::warn!(sink = sink.name(), error, "the interim report was not taken");
+                    }
+                });
+            }
+        }
+        self.on(Event::OverdueReported);
+    }
+
+    fn line(&self, stage: Stage, text: &str) {
+        self.tell(stage, text, None);
+    }
+
+    fn wait_line(&self, stage: Stage, text: &str, waiting_for: &str) {
+        self.tell(stage, text, Some(waiting_for.to_owned()));
+    }
+
+    fn tell(&self, stage: Stage, text: &str, waiting_for: Option<String>) {
+        let token = self.message.as_ref().map(|message| message.token.as_str());
+        tracing::debug!(probe = self.job.probe.name, token, stage = stage.name(), "{text}");
+        (self.job.observer)(&Progress {
+            at: self.now(),
+            stage,
+            text: text.to_owned(),
+            waiting_for,
+        });
+    }
+}
+
+/// The end of the work under way; never, where there is none.
+async fn wait_for(work: &mut Option<Work>) -> Done {
+    match work {
+        Some(work) => work.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The next observation; never, where nothing watches.
+async fn next(watch: &mut Option<Watch>) -> Observation {
+    if let Some(watch) = watch
+        && let Some(observation) = watch.observation().await
+    {
+        return observation;
+    }
+    std::future::pending().await
+}

@@ -1,0 +1,322 @@
+//! The end of a run: read the message, clean up, make the report, tell the sinks.
+
+use super::{Job, Running, compose};
+use crate::mailboxes::{CleanUp, Cleaned};
+use crate::probe::compose::Message;
+use crate::probe::message;
+use crate::probe::report::{ForMetrics, Push, Report, SCHEMA, SenderReport, StageTime, seconds};
+use crate::probe::run::Outcome;
+use crate::probe::token::Identity;
+use crate::probe::verdict::{CauseCode, Stage, Warning};
+use crate::secret::redact;
+use crate::sinks::Sink;
+use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// All pushes, side by side.
+pub(super) const PUSH_LIMIT: Duration = Duration::from_secs(40);
+/// The same after a signal: all has to be over within 25 s.
+const PUSH_LIMIT_INTERRUPTED: Duration = Duration::from_secs(14);
+/// Reading the message, then deleting it.
+const READ_LIMIT: Duration = Duration::from_secs(3);
+const CLEAN_UP_LIMIT: Duration = Duration::from_secs(7);
+/// An interim report that is still on its way must not overtake the final one.
+const OVERDUE_LIMIT: Duration = Duration::from_secs(2);
+
+/// The message of a run.
+pub(super) fn compose(job: &Job, sent_at: DateTime<Utc>, elapsed: Duration) -> Message {
+    let probe = &job.probe;
+    let mut random = [0; 20];
+    // Without randomness a token is still told apart by its time of sending.
+    let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random);
+    let (nonce, uuid) = random.split_first_chunk::<4>().unwrap_or((&[0; 4], &[]));
+    let uuid = uuid.first_chunk::<16>().copied().unwrap_or_default();
+    let wait = probe.timeout.saturating_sub(elapsed);
+    compose::compose(
+        &identity(job),
+        job.sender.from(),
+        sent_at,
+        wait,
+        job.options.keep,
+        *nonce,
+        uuid,
+    )
+}
+
+fn identity(job: &Job) -> Identity {
+    // The plan's keyring has every selected probe.
+    job.keyring
+        .identity(&job.probe.name)
+        .cloned()
+        .unwrap_or_else(|| Identity {
+            probe: job.probe.name.clone(),
+            to: job.probe.to.clone(),
+            key: crate::probe::token::TokenKey::derived_from(&job.probe.name),
+            previous_keys: Vec::new(),
+        })
+}
+
+/// What reading and deleting took and gave.
+#[derive(Default)]
+struct Aftermath {
+    inspect: Option<Duration>,
+    cleanup: Option<Duration>,
+    token_found_in: Option<Vec<crate::probe::report::TokenPlace>>,
+    cleaned: Cleaned,
+}
+
+impl Running {
+    /// Everything after the verdict.
+    pub(super) async fn finish(mut self) -> Report {
+        let gave_up = self.now();
+        self.work = None;
+        let token = self.message().token.clone();
+        let aftermath = self.clean_up(&token).await;
+        let mut report = self.report(&token, gave_up, aftermath).await;
+        if self.job.options.push {
+            self.push(&mut report).await;
+        }
+        report
+    }
+
+    async fn clean_up(&mut self, token: &str) -> Aftermath {
+        let mut after = Aftermath::default();
+        // Opened, and nothing was sent: there is nothing to wait for, and still something to clean up.
+        self.begin_watching(token);
+        let Some(mut watch) = self.watch.take() else {
+            return after;
+        };
+        watch.stop().await;
+        if let Some(seen) = &self.seen {
+            let begun = Instant::now();
+            let raw = watch.read(seen, READ_LIMIT).await;
+            after.token_found_in = raw.map(|raw| message::token_places(&raw, token));
+            after.inspect = Some(begun.elapsed());
+        }
+        let begun = Instant::now();
+        let now = self.started_at + self.now();
+        let task = CleanUp {
+            token: token.to_owned(),
+            keep: self.job.options.keep,
+            keyring: Arc::clone(&self.job.keyring),
+            now,
+            previous_fire: self.job.probe.schedule.previous_before(self.started_at),
+            seen: self.seen.clone(),
+        };
+        after.cleaned = watch.clean_up(&task, CLEAN_UP_LIMIT).await;
+        after.cleanup = Some(begun.elapsed());
+        self.line(Stage::Cleanup, &what_was_cleaned(&after.cleaned, self.job.options.keep));
+        watch.close().await;
+        after
+    }
+
+    async fn report(&mut self, token: &str, gave_up: Duration, after: Aftermath) -> Report {
+        let at = |elapsed: Duration| self.started_at + elapsed;
+        let quota = match self.quota.take() {
+            // Whoever has not answered by now is not waited for.
+            Some(quota) if quota.is_finished() => quota.await.ok().flatten(),
+            Some(quota) => {
+                quota.abort();
+                None
+            }
+            None => None,
+        };
+        let run = std::mem::replace(&mut self.run, crate::probe::run::Run::new(self.limits()));
+        let outcome = run.into_outcome();
+        let stages = self.stages(&outcome, gave_up, &after);
+        let times = Times::of(&outcome, gave_up);
+        let now = at(self.now());
+        let probe = &self.job.probe;
+        let mut warnings = outcome.warnings;
+        warnings.extend(after.cleaned.warnings);
+        let mut report = Report {
+            schema: SCHEMA,
+            probe: probe.name.clone(),
+            run: token.to_owned(),
+            verdict: outcome.verdict,
+            success: outcome.verdict.is_success(&probe.accept),
+            cause: outcome.cause,
+            warnings,
+            started_at: self.started_at,
+            accepted_at: outcome.accepted.as_ref().map(|(elapsed, _)| at(*elapsed)),
+            seen_at: outcome.seen.as_ref().map(|seen| at(seen.at)),
+            ended_at: now,
+            duration_seconds: times.duration,
+            delivery_seconds: times.delivery,
+            delivery_error_seconds: times.delivery_error,
+            folder: outcome.seen.map(|seen| seen.folder),
+            stages,
+            hops: None,
+            authentication: None,
+            spam: None,
+            sender: SenderReport {
+                kind: self.job.sender.kind().to_owned(),
+                message_id: outcome.accepted.and_then(|(_, yes)| yes.message_id),
+                status: outcome.sender_status,
+            },
+            token_found_in: after.token_found_in,
+            late_arrivals: after.cleaned.late,
+            pushes: Vec::new(),
+            for_metrics: ForMetrics {
+                next_run_at: probe.schedule.next_after(now),
+                recipient_unblocked: self.recipient_unblocked,
+                sender_quota_remaining: quota,
+                certificates: self.certificates(),
+            },
+        };
+        hide_secrets(&mut report);
+        report
+    }
+
+    fn limits(&self) -> crate::probe::run::Limits {
+        crate::probe::run::Limits {
+            late_after: self.job.probe.late_after,
+            timeout: self.job.probe.timeout,
+        }
+    }
+
+    fn certificates(&self) -> BTreeMap<String, DateTime<Utc>> {
+        let mailbox = self.job.mailbox.certificate_expiry();
+        let sender = self.job.sender.certificate_expiry();
+        [("mailbox", mailbox), ("sender", sender)]
+            .into_iter()
+            .filter_map(|(endpoint, expiry)| Some((endpoint.to_owned(), expiry?)))
+            .collect()
+    }
+
+    fn stages(&self, outcome: &Outcome, gave_up: Duration, after: &Aftermath) -> Vec<StageTime> {
+        let ended = outcome.seen.as_ref().map_or(gave_up, |seen| seen.at);
+        let send = self
+            .attempt_begun
+            .map(|begun| self.attempt_ended.unwrap_or(ended).saturating_sub(begun));
+        let awaited = self
+            .attempt_ended
+            .map(|answered| ended.saturating_sub(answered));
+        [
+            (Stage::MailboxConnect, Some(self.mailbox_ready.unwrap_or(gave_up))),
+            (Stage::Send, send),
+            (Stage::Await, awaited),
+            (Stage::Inspect, after.inspect),
+            (Stage::Cleanup, after.cleanup),
+        ]
+        .into_iter()
+        .filter_map(|(name, took)| {
+            let seconds = seconds(took?);
+            Some(StageTime { name, seconds })
+        })
+        .collect()
+    }
+
+    async fn push(&mut self, report: &mut Report) {
+        let overdue = async { while self.overdue.join_next().await.is_some() {} };
+        let _ = timeout(OVERDUE_LIMIT, overdue).await;
+        self.overdue.shutdown().await;
+        let limit = if report.is_interrupted() {
+            PUSH_LIMIT_INTERRUPTED
+        } else {
+            PUSH_LIMIT
+        };
+        let begun = Instant::now();
+        let sinks: Vec<Arc<Sink>> = self.job.sinks.clone();
+        let pushes = sinks
+            .iter()
+            .filter(|sink| sink.wants(report))
+            .map(|sink| sink.push(report, limit));
+        let pushes: Vec<Push> = futures_util::future::join_all(pushes).await;
+        if pushes.is_empty() {
+            return;
+        }
+        for push in &pushes {
+            let outcome = push.error.as_deref().unwrap_or("ok");
+            self.line(Stage::Push, &format!("{}: {outcome}", push.sink));
+            report.warnings.extend(push_warning(push));
+        }
+        report.stages.push(StageTime {
+            name: Stage::Push,
+            seconds: seconds(begun.elapsed()),
+        });
+        report.pushes = pushes;
+    }
+}
+
+/// The three durations of a report, in seconds.
+struct Times {
+    duration: Option<f64>,
+    delivery: Option<f64>,
+    delivery_error: Option<f64>,
+}
+
+impl Times {
+    fn of(outcome: &Outcome, gave_up: Duration) -> Self {
+        let Some(send) = outcome.send_started else {
+            return Self { duration: None, delivery: None, delivery_error: None };
+        };
+        let Some(seen) = &outcome.seen else {
+            let duration = Some(seconds(gave_up.saturating_sub(send)));
+            return Self { duration, delivery: None, delivery_error: None };
+        };
+        // An acceptance that came after the message says nothing about the way.
+        let accepted = outcome.accepted.as_ref().map(|(at, _)| *at);
+        let from = accepted.filter(|at| *at <= seen.at).unwrap_or(send);
+        let not_before = seen.not_before.unwrap_or(send);
+        Self {
+            duration: Some(seconds(seen.at.saturating_sub(send))),
+            delivery: Some(seconds(seen.at.saturating_sub(from))),
+            delivery_error: Some(seconds(seen.at.saturating_sub(not_before))),
+        }
+    }
+}
+
+fn what_was_cleaned(cleaned: &Cleaned, keep: bool) -> String {
+    let mut parts = Vec::new();
+    match cleaned.own {
+        0 if keep => parts.push("the message stays".to_owned()),
+        0 => {}
+        1 => parts.push("deleted the message".to_owned()),
+        copies => parts.push(format!("deleted {copies} copies of the message")),
+    }
+    if !cleaned.late.is_empty() {
+        parts.push(format!("{} late arrivals of earlier runs", cleaned.late.len()));
+    }
+    if cleaned.left_over > 0 {
+        parts.push(format!("deleted {} left by interrupted runs", cleaned.left_over));
+    }
+    parts.extend(cleaned.warnings.iter().map(|warning| warning.summary.clone()));
+    if parts.is_empty() {
+        parts.push("nothing to delete".to_owned());
+    }
+    parts.join("; ")
+}
+
+fn push_warning(push: &Push) -> Option<Warning> {
+    let error = push.error.as_ref()?;
+    Some(Warning {
+        code: CauseCode::SinkFailed,
+        summary: format!("{} did not take the report: {error}", push.sink),
+        hint: push.hint.clone().unwrap_or_default(),
+        evidence: vec![format!("{} attempts in {:.1} s", push.attempts, push.seconds)],
+    })
+}
+
+/// The net under all that servers said: no report carries a secret, wherever it goes.
+fn hide_secrets(report: &mut Report) {
+    let clean = |text: &mut String| {
+        if let std::borrow::Cow::Owned(redacted) = redact(text) {
+            *text = redacted;
+        }
+    };
+    if let Some(cause) = &mut report.cause {
+        clean(&mut cause.summary);
+        clean(&mut cause.hint);
+        cause.evidence.iter_mut().for_each(clean);
+    }
+    for warning in &mut report.warnings {
+        clean(&mut warning.summary);
+        clean(&mut warning.hint);
+        warning.evidence.iter_mut().for_each(clean);
+    }
+    report.sender.message_id.iter_mut().for_each(clean);
+}
