@@ -1,15 +1,473 @@
-//! Five-field crontab schedules.
+//! Five-field crontab schedules: crontab's weekday numbers, its OR rule for the two day fields, and what it does in
+//! the nights in which clocks change (as in Vixie cron, whose rules Debian's `crontab(5)` documents).
+//!
+//! The `cron` crate counts Sunday as 1, ANDs the day fields and loses the repeated hour of autumn; here it only walks
+//! wall-clock times, after a translation.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, TimeZone, Utc};
+use chrono_tz::Tz;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+/// Clock changes move wall time by less than this, but for the days that islands skipped to cross the date line.
+const LARGEST_SHIFT: TimeDelta = TimeDelta::hours(26);
 
 /// A crontab schedule in a time zone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Schedule {}
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schedule {
+    crontab: String,
+    zone: Tz,
+    /// Two where both day fields are restricted: crontab fires when either matches.
+    walks: Vec<cron::Schedule>,
+    /// Minute or hour begins with `*`: such a schedule follows elapsed time through a clock change, others the clock.
+    is_interval: bool,
+}
+
+/// The shortest and the longest time between two fires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gaps {
+    /// The shortest.
+    pub shortest: TimeDelta,
+    /// The longest.
+    pub longest: TimeDelta,
+}
+
+struct Field {
+    name: &'static str,
+    first: u32,
+    last: u32,
+    /// Names of the values, from `first` on.
+    names: &'static [&'static str],
+}
+
+const FIELDS: [Field; 5] = [
+    Field { name: "minute", first: 0, last: 59, names: &[] },
+    Field { name: "hour", first: 0, last: 23, names: &[] },
+    Field { name: "day of month", first: 1, last: 31, names: &[] },
+    Field {
+        name: "month",
+        first: 1,
+        last: 12,
+        names: &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
+    },
+    Field {
+        name: "weekday",
+        first: 0,
+        last: 7,
+        names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun"],
+    },
+];
 
 impl Schedule {
-    /// The first fire time strictly after `now`; none where the schedule never fires.
+    /// Reads `minute hour day month weekday`, fields apart by white space.
+    ///
+    /// # Errors
+    /// What is wrong with it, to be read behind the quoted schedule: ``has 4 fields, expected 5 (…)``.
+    pub fn parse(crontab: &str, zone: Tz) -> Result<Self, String> {
+        let words: Vec<&str> = crontab.split_whitespace().collect();
+        let &[minute, hour, day, month, weekday] = words.as_slice() else {
+            return Err(format!(
+                "has {} fields, expected 5 (minute hour day month weekday)",
+                words.len()
+            ));
+        };
+        let mut sets = Vec::new();
+        for (field, text) in FIELDS.iter().zip([minute, hour, day, month, weekday]) {
+            sets.push(field.parse(text)?);
+        }
+        let [minutes, hours, days, months, weekdays] = sets.as_slice() else {
+            return Err("has too few fields".to_owned());
+        };
+        let weekdays: BTreeSet<u32> = weekdays.iter().map(|day| day % 7).collect();
+        let any = "*".to_owned();
+        let days = if day == "*" { any.clone() } else { listed(days) };
+        let weekdays = if weekday == "*" { any.clone() } else { quartz(&weekdays) };
+        // A field that begins with a star restricts together with the other one; two that do not, either of them.
+        let either = !day.starts_with('*') && !weekday.starts_with('*');
+        let pairs = if either {
+            vec![(days, any.clone()), (any, weekdays)]
+        } else {
+            vec![(days, weekdays)]
+        };
+        let walks = pairs
+            .into_iter()
+            .map(|(days, weekdays)| {
+                let text = format!(
+                    "0 {} {} {days} {} {weekdays}",
+                    listed(minutes),
+                    listed(hours),
+                    listed(months)
+                );
+                cron::Schedule::from_str(&text).map_err(|error| format!("is not a schedule: {error}"))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let schedule = Self {
+            crontab: words.join(" "),
+            zone,
+            walks,
+            is_interval: minute.starts_with('*') || hour.starts_with('*'),
+        };
+        if schedule.wall_times_after(NaiveDateTime::UNIX_EPOCH).next().is_none() {
+            return Err("never fires: there is no such day".to_owned());
+        }
+        Ok(schedule)
+    }
+
+    /// The first fire time strictly after `now`; none beyond the year 2100.
     #[must_use]
-    pub fn next_after(&self, _now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    pub fn next_after(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let wall = now.with_timezone(&self.zone).naive_local();
+        let mut best: Option<(DateTime<Utc>, NaiveDateTime)> = None;
+        // Wall time runs back in autumn: what stands earlier on the clock can come later.
+        for wall in self.wall_times_after(wall.checked_sub_signed(LARGEST_SHIFT)?) {
+            if best.is_some_and(|(_, found)| wall > found + LARGEST_SHIFT) {
+                break;
+            }
+            for fire in self.instants(wall).into_iter().flatten() {
+                if fire > now && best.is_none_or(|(earliest, _)| fire < earliest) {
+                    best = Some((fire, wall));
+                }
+            }
+            // Away from clock changes nothing can come before the first that is found.
+            if let Some((fire, _)) = best
+                && self.is_regular(now, fire)
+            {
+                break;
+            }
+        }
+        best.map(|(fire, _)| fire)
+    }
+
+    /// The last fire time strictly before `now`; none before 1970.
+    #[must_use]
+    pub fn previous_before(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        // Back in growing steps, then forward: one definition of when it fires.
+        let mut back = TimeDelta::hours(1);
+        while let Some(from) = now.checked_sub_signed(back) {
+            if from < DateTime::UNIX_EPOCH {
+                return None;
+            }
+            let mut last = None;
+            let mut at = from;
+            while let Some(fire) = self.next_after(at).filter(|fire| *fire < now) {
+                last = Some(fire);
+                at = fire;
+            }
+            if last.is_some() {
+                return last;
+            }
+            back = back * 4;
+        }
         None
+    }
+
+    /// The times between the fires of the ten days after `now`, or of the next three fires where those are farther apart.
+    #[must_use]
+    pub fn gaps(&self, now: DateTime<Utc>) -> Option<Gaps> {
+        let mut gaps: Option<Gaps> = None;
+        let mut at = self.next_after(now)?;
+        let end = at + TimeDelta::days(10);
+        let mut count = 0;
+        while (at < end || count < 3)
+            && let Some(next) = self.next_after(at)
+        {
+            let gap = next - at;
+            gaps = Some(gaps.map_or(Gaps { shortest: gap, longest: gap }, |gaps| Gaps {
+                shortest: gaps.shortest.min(gap),
+                longest: gaps.longest.max(gap),
+            }));
+            at = next;
+            count += 1;
+        }
+        gaps
+    }
+
+    /// Whether the offset from UTC is the same around the whole stretch, so that wall time runs like UTC.
+    fn is_regular(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> bool {
+        use chrono::Offset;
+        let offset = |at: DateTime<Utc>| self.zone.offset_from_utc_datetime(&at.naive_utc()).fix();
+        let first = offset(from - LARGEST_SHIFT);
+        // Clock changes lie months apart: no two cancel each other out within this stretch unless it is long.
+        to - from < TimeDelta::days(20) && first == offset(from) && first == offset(to) && first == offset(to + LARGEST_SHIFT)
+    }
+
+    /// Times on the clock that match, in order, without regard to clock changes.
+    fn wall_times_after(&self, wall: NaiveDateTime) -> impl Iterator<Item = NaiveDateTime> {
+        let mut walks: Vec<_> = self
+            .walks
+            .iter()
+            .map(|walk| walk.after_owned(wall.and_utc()).peekable())
+            .collect();
+        std::iter::from_fn(move || {
+            let next = walks.iter_mut().filter_map(|walk| walk.peek().copied()).min()?;
+            for walk in &mut walks {
+                walk.next_if_eq(&next);
+            }
+            Some(next.naive_utc())
+        })
+    }
+
+    /// When a time on the clock comes: never, once or twice.
+    fn instants(&self, wall: NaiveDateTime) -> [Option<DateTime<Utc>>; 2] {
+        let local = self.zone.from_local_datetime(&wall);
+        let (first, second) = (local.earliest(), local.latest());
+        let [first, second] = match (first, second) {
+            (Some(first), Some(second)) if first != second && self.is_interval => [Some(first), Some(second)],
+            (Some(first), _) => [Some(first), None],
+            // The clock jumps over it: at the moment of the jump, so that a daily run is not lost.
+            (None, _) if !self.is_interval => [self.end_of_jump(wall), None],
+            (None, _) => [None, None],
+        };
+        [first, second].map(|at| at.map(|at| at.with_timezone(&Utc)))
+    }
+
+    fn end_of_jump(&self, wall: NaiveDateTime) -> Option<DateTime<Tz>> {
+        (1..=LARGEST_SHIFT.num_minutes()).find_map(|minutes| {
+            let later = wall.checked_add_signed(TimeDelta::minutes(minutes))?;
+            self.zone.from_local_datetime(&later).earliest()
+        })
+    }
+}
+
+impl fmt::Display for Schedule {
+    /// `*/20 * * * * (Europe/Berlin)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.crontab, self.zone)
+    }
+}
+
+impl Field {
+    fn parse(&self, text: &str) -> Result<BTreeSet<u32>, String> {
+        let mut set = BTreeSet::new();
+        for item in text.split(',') {
+            let (range, step) = match item.split_once('/') {
+                Some((range, step)) => (range, Some(step)),
+                None => (item, None),
+            };
+            let (first, last) = match range.split_once('-') {
+                _ if range == "*" => (self.first, self.last),
+                Some((first, last)) => (self.value(first, item)?, self.value(last, item)?),
+                None if step.is_some() => {
+                    return Err(format!(
+                        "has `{item}` as {}: a step follows `*` or a range, such as `{range}-{}/{}`",
+                        self.name,
+                        self.last,
+                        step.unwrap_or_default()
+                    ));
+                }
+                None => {
+                    let value = self.value(range, item)?;
+                    (value, value)
+                }
+            };
+            if first > last {
+                return Err(format!("has `{item}` as {}: the range runs backwards", self.name));
+            }
+            let step = match step.map(str::parse::<usize>) {
+                None => 1,
+                Some(Ok(step)) if step > 0 => step,
+                Some(_) => return Err(format!("has `{item}` as {}: the step is not a number from 1 on", self.name)),
+            };
+            set.extend((first..=last).step_by(step));
+        }
+        Ok(set)
+    }
+
+    fn value(&self, text: &str, item: &str) -> Result<u32, String> {
+        let name = text.to_ascii_lowercase();
+        let named = self.names.iter().zip(self.first..).find(|(one, _)| **one == name);
+        if let Some((_, value)) = named {
+            return Ok(value);
+        }
+        match text.parse::<u32>() {
+            Ok(value) if text.bytes().all(|byte| byte.is_ascii_digit()) && (self.first..=self.last).contains(&value) => Ok(value),
+            _ => Err(format!(
+                "has `{item}` as {}, expected {} to {}",
+                self.name, self.first, self.last
+            )),
+        }
+    }
+}
+
+fn listed(set: &BTreeSet<u32>) -> String {
+    let numbers: Vec<String> = set.iter().map(u32::to_string).collect();
+    numbers.join(",")
+}
+
+/// Weekdays as the `cron` crate numbers them, Sunday being 1.
+fn quartz(weekdays: &BTreeSet<u32>) -> String {
+    listed(&weekdays.iter().map(|day| day + 1).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        DateTime::parse_from_rfc3339(text).unwrap().to_utc()
+    }
+
+    fn fires(crontab: &str, zone: Tz, from: &str, count: usize) -> Vec<String> {
+        let schedule = Schedule::parse(crontab, zone).unwrap();
+        let mut now = at(from);
+        (0..count)
+            .map(|_| {
+                now = schedule.next_after(now).unwrap();
+                now.with_timezone(&zone).format("%d %H:%M%:z").to_string()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn weekdays_are_numbered_as_in_crontab() {
+        // 2026-11-23 is a Monday.
+        for (weekday, day) in [("1", 23), ("mon", 23), ("0", 29), ("7", 29), ("SUN", 29), ("6-7", 28), ("2-4", 24)] {
+            let schedule = Schedule::parse(&format!("0 12 * * {weekday}"), Tz::UTC).unwrap();
+            let next = schedule.next_after(at("2026-11-23T00:00:00Z")).unwrap();
+            assert_eq!(next, at(&format!("2026-11-{day}T12:00:00Z")), "{weekday}");
+        }
+    }
+
+    #[test]
+    fn two_restricted_day_fields_fire_on_either() {
+        let from = "2026-11-01T00:00:00Z";
+        assert_eq!(
+            fires("0 0 13 * 5", Tz::UTC, from, 5),
+            ["06 00:00+00:00", "13 00:00+00:00", "20 00:00+00:00", "27 00:00+00:00", "04 00:00+00:00"]
+        );
+        // A field that begins with a star counts as not restricted, even with a step (Vixie cron's DOM_STAR).
+        assert_eq!(fires("0 0 */2 * 5", Tz::UTC, from, 3), ["13 00:00+00:00", "27 00:00+00:00", "11 00:00+00:00"]);
+    }
+
+    #[test]
+    fn every_twenty_minutes_goes_on_through_both_clock_changes() {
+        let zone = chrono_tz::Europe::Berlin;
+        assert_eq!(
+            fires("*/20 * * * *", zone, "2026-10-25T00:25:00Z", 6),
+            ["25 02:40+02:00", "25 02:00+01:00", "25 02:20+01:00", "25 02:40+01:00", "25 03:00+01:00", "25 03:20+01:00"]
+        );
+        assert_eq!(
+            fires("*/20 * * * *", zone, "2026-03-29T00:35:00Z", 3),
+            ["29 01:40+01:00", "29 03:00+02:00", "29 03:20+02:00"]
+        );
+    }
+
+    #[test]
+    fn a_daily_run_is_neither_lost_nor_doubled_when_the_clock_changes() {
+        let zone = chrono_tz::Europe::Berlin;
+        assert_eq!(
+            fires("30 2 * * *", zone, "2026-03-28T02:00:00Z", 3),
+            ["29 03:00+02:00", "30 02:30+02:00", "31 02:30+02:00"]
+        );
+        assert_eq!(
+            fires("30 2 * * *", zone, "2026-10-24T02:00:00Z", 3),
+            ["25 02:30+02:00", "26 02:30+01:00", "27 02:30+01:00"]
+        );
+    }
+
+    #[test]
+    fn a_zone_off_by_half_an_hour_keeps_its_own_minutes() {
+        assert_eq!(
+            fires("0 * * * *", chrono_tz::Asia::Kolkata, "2026-11-23T00:00:00Z", 2),
+            ["23 06:00+05:30", "23 07:00+05:30"]
+        );
+    }
+
+    #[test]
+    fn what_is_no_schedule_says_why() {
+        for (crontab, expected) in [
+            ("*/5 * * *", "has 4 fields, expected 5 (minute hour day month weekday)"),
+            ("", "has 0 fields, expected 5 (minute hour day month weekday)"),
+            ("60 * * * *", "has `60` as minute, expected 0 to 59"),
+            ("* 24 * * *", "has `24` as hour, expected 0 to 23"),
+            ("* * 0 * *", "has `0` as day of month, expected 1 to 31"),
+            ("* * * foo *", "has `foo` as month, expected 1 to 12"),
+            ("* * * * 8", "has `8` as weekday, expected 0 to 7"),
+            ("*/0 * * * *", "has `*/0` as minute: the step is not a number from 1 on"),
+            ("7/20 * * * *", "has `7/20` as minute: a step follows `*` or a range, such as `7-59/20`"),
+            ("5-1 * * * *", "has `5-1` as minute: the range runs backwards"),
+            ("1,,2 * * * *", "has `` as minute, expected 0 to 59"),
+            ("+5 * * * *", "has `+5` as minute, expected 0 to 59"),
+            ("0 0 31 2 *", "never fires: there is no such day"),
+        ] {
+            assert_eq!(Schedule::parse(crontab, Tz::UTC), Err(expected.to_owned()), "{crontab}");
+        }
+    }
+
+    #[test]
+    fn the_previous_fire_is_the_one_that_the_next_is_counted_from() {
+        let schedule = Schedule::parse("0 3 1 1 *", Tz::UTC).unwrap();
+        assert_eq!(schedule.previous_before(at("2026-11-23T00:00:00Z")), Some(at("2026-01-01T03:00:00Z")));
+        let schedule = Schedule::parse("*/20 * * * *", Tz::UTC).unwrap();
+        assert_eq!(schedule.previous_before(at("2026-11-23T00:20:00Z")), Some(at("2026-11-23T00:00:00Z")));
+    }
+
+    #[test]
+    fn gaps_are_those_of_a_week() {
+        let gaps = |crontab| Schedule::parse(crontab, Tz::UTC).unwrap().gaps(at("2026-11-23T00:00:00Z")).unwrap();
+        assert_eq!(gaps("*/20 * * * *").longest, TimeDelta::minutes(20));
+        assert_eq!(gaps("0 8-18 * * 1-5").shortest, TimeDelta::hours(1));
+        assert_eq!(gaps("0 8-18 * * 1-5").longest, TimeDelta::hours(62));
+        assert_eq!(gaps("0 0 29 2 *").shortest, TimeDelta::days(1461));
+    }
+
+    /// Fields on which Vixie cron and croner agree: croner takes a list of hours for an interval, Vixie for fixed times.
+    fn crontab() -> impl Strategy<Value = String> {
+        let field = |first: u32, last: u32| {
+            prop_oneof![
+                Just("*".to_owned()),
+                (first..=last).prop_map(|value| value.to_string()),
+                (first..=last, first..=last).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b))),
+                (2..=last).prop_map(|step| format!("*/{step}")),
+                prop::collection::vec(first..=last, 2..4)
+                    .prop_map(|values| values.iter().map(u32::to_string).collect::<Vec<_>>().join(",")),
+            ]
+        };
+        (field(0, 59), field(0, 23), field(1, 28), field(1, 12), field(0, 7)).prop_map(
+            |(minute, hour, day, month, weekday)| {
+                // croner reads a stepped day of month as restricted, Vixie as not.
+                let day = if day.starts_with("*/") { "*".to_owned() } else { day };
+                let weekday = if weekday.starts_with("*/") { "*".to_owned() } else { weekday };
+                format!("{minute} {hour} {day} {month} {weekday}")
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn fires_when_croner_does(crontab in crontab(), start in 1_760_000_000_i64..1_860_000_000) {
+            let start = DateTime::from_timestamp(start, 0).unwrap();
+            let ours = Schedule::parse(&crontab, Tz::UTC).unwrap();
+            let oracle: croner::Cron = crontab.parse().unwrap();
+            let mut now = start;
+            for _ in 0..5 {
+                let expected = oracle.find_next_occurrence(&now, false).unwrap();
+                prop_assert_eq!(ours.next_after(now), Some(expected), "{} after {}", crontab, now);
+                prop_assert_eq!(ours.previous_before(expected + TimeDelta::seconds(1)), Some(expected));
+                now = expected;
+            }
+        }
+
+        #[test]
+        fn intervals_fire_when_croner_does_in_every_zone(
+            step in 1_u32..59, start in 1_760_000_000_i64..1_860_000_000,
+            zone in prop::sample::select(vec![Tz::Europe__Berlin, Tz::America__New_York, Tz::Australia__Lord_Howe, Tz::Asia__Kolkata]),
+        ) {
+            let crontab = format!("*/{step} * * * *");
+            let start = DateTime::from_timestamp(start, 0).unwrap();
+            let ours = Schedule::parse(&crontab, zone).unwrap();
+            let oracle: croner::Cron = crontab.parse().unwrap();
+            let expected = oracle.find_next_occurrence(&start.with_timezone(&zone), false).unwrap();
+            prop_assert_eq!(ours.next_after(start), Some(expected.to_utc()));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "[-*/,0-9a-z ]{0,40}") {
+            if let Ok(schedule) = Schedule::parse(&text, Tz::Europe__Berlin) {
+                prop_assert!(schedule.next_after(DateTime::UNIX_EPOCH).is_some());
+            }
+        }
     }
 }

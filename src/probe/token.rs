@@ -220,3 +220,127 @@ fn sign(key: &TokenKey, signed: &[u8], to: &str) -> [u8; MAC] {
 fn equal(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn identity(probe: &str, to: &str, key: u8) -> Identity {
+        Identity {
+            probe: probe.to_owned(),
+            to: to.to_owned(),
+            key: TokenKey::from_bytes(&[key; 16]),
+            previous_keys: Vec::new(),
+        }
+    }
+
+    fn at(millis: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(millis).unwrap()
+    }
+
+    fn sample() -> (Identity, String) {
+        let identity = identity("external", "probe@example.org", 7);
+        let token = identity.mint(at(1_795_000_000_123), Duration::from_millis(899_500), false, [1, 2, 3, 4]);
+        (identity, token)
+    }
+
+    #[test]
+    fn the_layout_never_changes_since_messages_of_earlier_versions_are_still_under_way() {
+        let (_, token) = sample();
+        assert_eq!(token, "e2e-probe-ae6emi4eagq64vs6pmaahbabaibqjwtq4gmzaorg7e");
+        assert_eq!(token.len(), PREFIX.len() + ENCODED_LENGTH);
+    }
+
+    #[test]
+    fn a_token_tells_its_probe_its_time_and_its_deadline() {
+        let (identity, token) = sample();
+        let claims = Keyring::new(vec![identity]).verify(&token).unwrap();
+        assert_eq!(claims.probe, "external");
+        assert_eq!(claims.sent_at, at(1_795_000_000_123));
+        assert_eq!(claims.deadline, at(1_795_000_900_123));
+        assert!(!claims.keep);
+    }
+
+    #[test]
+    fn every_changed_character_is_noticed() {
+        let (identity, token) = sample();
+        let keyring = Keyring::new(vec![identity]);
+        for position in 0..token.len() {
+            for other in ["a", "7", "-", " "] {
+                let mut changed = token.clone();
+                changed.replace_range(position..=position, other);
+                if changed != token {
+                    assert_eq!(keyring.verify(&changed), None, "{changed}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn another_key_another_recipient_and_an_unknown_probe_are_not_ours() {
+        let (_, token) = sample();
+        for other in [
+            identity("external", "probe@example.org", 8),
+            identity("external", "other@example.org", 7),
+            identity("internal", "probe@example.org", 7),
+        ] {
+            assert_eq!(Keyring::new(vec![other]).verify(&token), None);
+        }
+        assert_eq!(Keyring::default().verify(&token), None);
+    }
+
+    #[test]
+    fn the_case_of_the_recipient_does_not_matter() {
+        let (_, token) = sample();
+        let keyring = Keyring::new(vec![identity("external", "Probe@Example.ORG", 7)]);
+        assert!(keyring.verify(&token).is_some());
+    }
+
+    #[test]
+    fn a_previous_key_verifies_and_does_not_sign() {
+        let (old, token) = sample();
+        let mut new = identity("external", "probe@example.org", 9);
+        new.previous_keys.push(old.key);
+        let signed_anew = new.mint(at(1_795_000_000_123), Duration::from_millis(899_500), false, [1, 2, 3, 4]);
+        assert_ne!(signed_anew, token);
+        assert!(Keyring::new(vec![new]).verify(&token).is_some());
+    }
+
+    #[test]
+    fn the_derived_key_depends_on_the_api_key_alone() {
+        let sign = |api_key| sign(&TokenKey::derived_from(api_key), b"x", "y");
+        assert_eq!(sign("xkeysib-1"), sign("xkeysib-1"));
+        assert_ne!(sign("xkeysib-1"), sign("xkeysib-2"));
+    }
+
+    #[test]
+    fn a_key_is_not_shown() {
+        assert_eq!(format!("{:?}", TokenKey::derived_from("xkeysib-1")), "<secret>");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_minted_verifies_in_any_case_and_inside_any_text(
+            millis in 0_i64..200_000_000_000_000, wait in 0_u64..0x00ff_ffff, keep: bool, nonce: [u8; 4],
+            before in "[ -~é]{0,30}", after in "[^a-z2-7A-Z]{0,10}",
+        ) {
+            let identity = identity("external", "probe@example.org", 7);
+            let token = identity.mint(at(millis), Duration::from_secs(wait), keep, nonce);
+            let keyring = Keyring::new(vec![identity]);
+            let claims = keyring.verify(&format!(" {}\r\n", token.to_ascii_uppercase())).unwrap();
+            prop_assert_eq!(&claims.token, &token);
+            prop_assert_eq!(claims.sent_at, at(millis));
+            prop_assert_eq!((claims.deadline - claims.sent_at).num_seconds().cast_unsigned(), wait);
+            prop_assert_eq!(claims.keep, keep);
+            prop_assert_eq!(find(&format!("{before}{token}{after}")), Some(token));
+        }
+
+        #[test]
+        fn nothing_else_verifies(text in "(e2e-probe-)?[a-z2-7]{0,60}|[ -~é]{0,60}") {
+            let keyring = Keyring::new(vec![identity("external", "probe@example.org", 7)]);
+            prop_assert_eq!(keyring.verify(&text), None);
+            let _ = find(&text);
+        }
+    }
+}
