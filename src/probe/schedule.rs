@@ -108,7 +108,7 @@ impl Schedule {
             walks,
             is_interval: minute.starts_with('*') || hour.starts_with('*'),
         };
-        if schedule.wall_times_after(NaiveDateTime::UNIX_EPOCH).next().is_none() {
+        if schedule.wall_times_after(DateTime::UNIX_EPOCH.naive_utc()).next().is_none() {
             return Err("never fires: there is no such day".to_owned());
         }
         Ok(schedule)
@@ -118,6 +118,13 @@ impl Schedule {
     #[must_use]
     pub fn next_after(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let wall = now.with_timezone(&self.zone).naive_local();
+        // Away from clock changes each time on the clock comes once, and in order.
+        if let Some(next) = self.wall_times_after(wall).next()
+            && let [Some(fire), None] = self.instants(next)
+            && self.is_regular(now, fire)
+        {
+            return Some(fire);
+        }
         let mut best: Option<(DateTime<Utc>, NaiveDateTime)> = None;
         // Wall time runs back in autumn: what stands earlier on the clock can come later.
         for wall in self.wall_times_after(wall.checked_sub_signed(LARGEST_SHIFT)?) {
@@ -128,12 +135,6 @@ impl Schedule {
                 if fire > now && best.is_none_or(|(earliest, _)| fire < earliest) {
                     best = Some((fire, wall));
                 }
-            }
-            // Away from clock changes nothing can come before the first that is found.
-            if let Some((fire, _)) = best
-                && self.is_regular(now, fire)
-            {
-                break;
             }
         }
         best.map(|(fire, _)| fire)

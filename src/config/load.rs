@@ -1,0 +1,409 @@
+//! From the file to the plan.
+
+use super::document::{Document, Section};
+use super::edges::{self, Probes};
+use super::plan::{MailboxPlan, Plan, ProbePlan, SenderPlan, SinkPlan};
+use super::values::{address, probe_name};
+use super::{ConfigError, Environment};
+use crate::probe::schedule::Schedule;
+use crate::probe::token::{Identity, Keyring, TokenKey};
+use crate::probe::verdict::Verdict;
+use chrono_tz::Tz;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use toml::de::{DeTable, DeValue};
+
+const DEFAULT_SCHEDULE: &str = "*/20 * * * *";
+const DEFAULT_LATE_AFTER: Duration = Duration::from_secs(5 * 60);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// A run that waits longer is no measurement.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+/// As for any HMAC key of worth (RFC 2104 section 3).
+const SHORTEST_TOKEN_KEY: usize = 16;
+/// Nobody writes more, and a wrong path can lead to anything.
+const LARGEST_FILE: u64 = 1024 * 1024;
+
+/// Reads the config for these probes; for all where none is named. Only the secrets that these need are read.
+///
+/// # Errors
+/// A file that cannot be read, a probe that is not in it, and every fault of the file in one go.
+pub fn load(
+    path: &Path,
+    selected: &[String],
+    environment: Environment<'_>,
+) -> Result<Plan, ConfigError> {
+    let text = read(path)?;
+    let root = DeTable::parse(&text).map_err(|error| {
+        let document = Document::new(path, &text);
+        // The message alone: what the parser displays quotes lines, and lines hold secrets.
+        let offset = error.span().map_or(0, |span| span.start);
+        document.fault(offset, error.message().replace('\n', " "));
+        ConfigError::Faulty(document.into_notes().0)
+    })?;
+    let document = Document::new(path, &text);
+    let file = Section::new(&document, "the file".to_owned(), 0, root.get_ref());
+    let plan = Loader {
+        document: &document,
+        file: &file,
+        environment,
+    }
+    .plan(path, selected);
+    drop(file);
+    let (faults, warnings) = document.into_notes();
+    match plan {
+        Ok(_) | Err(None) if !faults.is_empty() => Err(ConfigError::Faulty(faults)),
+        Ok(plan) => Ok(Plan { warnings, ..plan }),
+        Err(Some(error)) => Err(error),
+        Err(None) => Err(ConfigError::Faulty(vec![format!("{}: nothing can be made of it", path.display())])),
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let unreadable = |reason: String| ConfigError::Unreadable {
+        path: path.to_owned(),
+        reason,
+    };
+    let size = std::fs::metadata(path)
+        .map_err(|error| unreadable(error.to_string()))?
+        .len();
+    if size > LARGEST_FILE {
+        return Err(unreadable(format!("it has {size} bytes, which is no config")));
+    }
+    let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
+    String::from_utf8(bytes).map_err(|error| unreadable(format!("it is not UTF-8: {error}")))
+}
+
+/// A probe whose sender and mailbox are names still.
+struct RawProbe {
+    name: String,
+    to: String,
+    schedule: Schedule,
+    jitter: Duration,
+    late_after: Duration,
+    timeout: Duration,
+    accept: Vec<Verdict>,
+    sender: String,
+    mailbox: String,
+}
+
+/// Parts by name; none where a part has faults, or where its secrets were not asked for.
+type Parts<T> = BTreeMap<String, Option<Arc<T>>>;
+
+struct Loader<'d> {
+    document: &'d Document<'d>,
+    file: &'d Section<'d>,
+    environment: Environment<'d>,
+}
+
+impl<'d> Loader<'d> {
+    /// The plan, its warnings not yet in it; none of it where the file has faults.
+    fn plan(&self, path: &Path, selected: &[String]) -> Result<Plan, Option<ConfigError>> {
+        let token_key = self.token_key();
+        let previous_keys = self.previous_keys();
+        let senders = self.names("sender");
+        let mailboxes = self.names("mailbox");
+        let probes = self.probes(&senders, &mailboxes);
+        let names: Vec<String> = probes.iter().map(|(name, _)| name.clone()).collect();
+        let selected = select(path, &names, selected)?;
+        let is_selected = |probe: &&RawProbe| selected.contains(&probe.name);
+        let complete = || probes.iter().filter_map(|(_, probe)| probe.as_ref());
+        let wanted_senders: Vec<_> = complete().filter(is_selected).map(|one| &one.sender).collect();
+        let wanted_mailboxes: Vec<_> = complete().filter(is_selected).map(|one| &one.mailbox).collect();
+        let senders = self.parts("sender", |name, section, environment| {
+            edges::sender(name, section, environment.filter(|_| wanted_senders.iter().any(|one| *one == name)))
+        });
+        let mailboxes = self.parts("mailbox", |name, section, environment| {
+            edges::mailbox(name, section, environment.filter(|_| wanted_mailboxes.iter().any(|one| *one == name)))
+        });
+        let known = Probes { all: &names, selected: &selected };
+        let sinks = self.sinks(&known);
+        self.later_issues();
+        self.file.end();
+        let keyring = keyring(complete(), &senders, token_key.as_ref(), &previous_keys);
+        let probes = complete()
+            .filter(is_selected)
+            .map(|probe| assemble(probe, &senders, &mailboxes))
+            .collect::<Option<Vec<_>>>()
+            .filter(|probes| !probes.is_empty())
+            .ok_or(None)?;
+        Ok(Plan {
+            source: path.to_owned(),
+            probes,
+            sinks,
+            keyring: Arc::new(keyring),
+            warnings: Vec::new(),
+        })
+    }
+
+    fn token_key(&self) -> Option<TokenKey> {
+        let key = self.file.secret("token_key", Some(self.environment))?;
+        let bytes = key.value.expose().as_bytes();
+        if bytes.len() < SHORTEST_TOKEN_KEY
+            && let Some(entry) = self.file.entry("token_key")
+        {
+            entry.hidden_fault(&format!(
+                "has {} bytes, expected {SHORTEST_TOKEN_KEY} or more; `openssl rand -hex 16` makes one",
+                bytes.len()
+            ));
+        }
+        Some(TokenKey::from_bytes(bytes))
+    }
+
+    fn previous_keys(&self) -> Vec<TokenKey> {
+        let Some(entry) = self.file.entry("previous_token_keys") else {
+            return Vec::new();
+        };
+        let DeValue::Array(keys) = entry.value.get_ref() else {
+            entry.hidden_fault("is no list of secrets");
+            return Vec::new();
+        };
+        keys.iter()
+            .filter_map(|value| {
+                let secret = entry.at(value).secret(Some(self.environment))?;
+                // Keys of runs before `token_key` was set were derived from the sender's API key.
+                let value = secret.value.expose();
+                Some([TokenKey::from_bytes(value.as_bytes()), TokenKey::derived_from(value)])
+            })
+            .flatten()
+            .collect()
+    }
+
+    /// The NAMEs of `[kind.NAME]`.
+    fn names(&self, kind: &'static str) -> Vec<String> {
+        match self.file.entry(kind).map(|entry| entry.value.get_ref()) {
+            Some(DeValue::Table(table)) => table.keys().map(|name| name.get_ref().to_string()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn parts<T>(
+        &self,
+        kind: &'static str,
+        read: impl Fn(&str, &Section<'_>, Option<Environment<'_>>) -> Option<T>,
+    ) -> Parts<T> {
+        let Some(entry) = self.file.entry(kind) else {
+            return Parts::new();
+        };
+        let DeValue::Table(table) = entry.value.get_ref() else {
+            entry.hidden_fault(&format!("is no table; write [{kind}.NAME]"));
+            return Parts::new();
+        };
+        table
+            .iter()
+            .filter_map(|(name, value)| {
+                let name = name.get_ref().to_string();
+                let section = self.document.section(format!("{kind} `{name}`"), value)?;
+                let part = read(&name, &section, Some(self.environment));
+                Some((name, part.map(Arc::new)))
+            })
+            .collect()
+    }
+
+    /// Each element of a `[[kind]]`.
+    fn list(&self, kind: &'static str) -> Vec<Section<'d>> {
+        let Some(entry) = self.file.entry(kind) else {
+            return Vec::new();
+        };
+        let DeValue::Array(array) = entry.value.get_ref() else {
+            entry.hidden_fault(&format!("is no list; write [[{kind}]]"));
+            return Vec::new();
+        };
+        array
+            .iter()
+            .filter_map(|value| self.document.section(format!("a {kind}"), value))
+            .collect()
+    }
+
+    /// Every probe by name; none in the place of one that has faults.
+    fn probes(&self, senders: &[String], mailboxes: &[String]) -> Vec<(String, Option<RawProbe>)> {
+        let mut probes: Vec<(String, Option<RawProbe>)> = Vec::new();
+        for section in self.list("probe") {
+            let name = section.required("name", probe_name);
+            let section = match &name {
+                Some(name) => section.titled(format!("probe `{name}`")),
+                None => section,
+            };
+            if let (Some(name), Some(entry)) = (&name, section.entry("name"))
+                && probes.iter().any(|(other, _)| other == name)
+            {
+                entry.fault("names a second probe of this name");
+            }
+            let probe = probe(&section, name.as_deref(), senders, mailboxes);
+            section.end();
+            if let Some(name) = name {
+                probes.push((name, probe));
+            }
+        }
+        if self.file.entry("probe").is_none() {
+            self.file.fault("there is no [[probe]], so there is nothing to do");
+        }
+        probes
+    }
+
+    fn sinks(&self, probes: &Probes<'_>) -> Vec<Arc<SinkPlan>> {
+        self.list("sink")
+            .into_iter()
+            .filter_map(|section| edges::sink(&section, probes, self.environment))
+            .map(Arc::new)
+            .collect()
+    }
+
+    fn later_issues(&self) {
+        for key in ["path", "listener", "dns", "serve"] {
+            if let Some(entry) = self.file.entry(key) {
+                entry.hidden_fault("is not supported yet");
+            }
+        }
+    }
+}
+
+/// The probes that were asked for, in the order of the file.
+fn select(path: &Path, names: &[String], selected: &[String]) -> Result<Vec<String>, Option<ConfigError>> {
+    if let Some(unknown) = selected.iter().find(|name| !names.contains(name)) {
+        // A file without probes has a fault of its own.
+        return Err((!names.is_empty()).then(|| ConfigError::UnknownProbe {
+            path: path.to_owned(),
+            name: unknown.clone(),
+            known: names.to_vec(),
+        }));
+    }
+    let is_selected = |name: &&String| selected.is_empty() || selected.contains(name);
+    Ok(names.iter().filter(is_selected).cloned().collect())
+}
+
+fn probe(
+    section: &Section<'_>,
+    name: Option<&str>,
+    senders: &[String],
+    mailboxes: &[String],
+) -> Option<RawProbe> {
+    let one_of = |names: &[String], kind: &str, name: &str| {
+        if names.iter().any(|one| one == name) {
+            Ok(name.to_owned())
+        } else if names.is_empty() {
+            Err(format!("names no {kind}; write a [{kind}.{name}]"))
+        } else {
+            Err(format!("names no {kind}; there are: {}", names.join(", ")))
+        }
+    };
+    let sender = section.required("sender", |name| one_of(senders, "sender", name));
+    let mailbox = section.required("mailbox", |name| one_of(mailboxes, "mailbox", name));
+    let to = section.required("to", address);
+    let zone = match section.entry("timezone") {
+        Some(_) => section.checked("timezone", |name| {
+            name.parse::<Tz>()
+                .map_err(|_| "is no IANA time zone, such as \"Europe/Berlin\"".to_owned())
+        }),
+        None => Some(Tz::UTC),
+    };
+    let schedule = match section.entry("schedule") {
+        Some(_) => section.checked("schedule", |text| Schedule::parse(text, zone.unwrap_or(Tz::UTC))),
+        None => Schedule::parse(DEFAULT_SCHEDULE, zone.unwrap_or(Tz::UTC)).ok(),
+    };
+    let jitter = section.duration("jitter", Duration::ZERO);
+    let late_after = section.duration("late_after", DEFAULT_LATE_AFTER);
+    let timeout = section.duration("timeout", DEFAULT_TIMEOUT);
+    let accept = accept(section);
+    check_limits(section, late_after, timeout);
+    zone?;
+    Some(RawProbe {
+        name: name?.to_owned(),
+        to: to?,
+        schedule: schedule?,
+        jitter: jitter?,
+        late_after: late_after?,
+        timeout: timeout?,
+        accept: accept?,
+        sender: sender?,
+        mailbox: mailbox?,
+    })
+}
+
+fn accept(section: &Section<'_>) -> Option<Vec<Verdict>> {
+    let Some(entry) = section.entry("accept") else {
+        return Some(Vec::new());
+    };
+    let words = section.strings("accept")?;
+    let verdicts: Option<Vec<Verdict>> = words
+        .iter()
+        .map(|word| match word.as_str() {
+            "late" => Some(Verdict::Late),
+            "junked" => Some(Verdict::Junked),
+            _ => None,
+        })
+        .collect();
+    if verdicts.is_none() {
+        entry.fault("can have \"late\" and \"junked\" only");
+    }
+    verdicts
+}
+
+fn check_limits(section: &Section<'_>, late_after: Option<Duration>, timeout: Option<Duration>) {
+    if let (Some(timeout), Some(entry)) = (timeout, section.entry("timeout"))
+        && (timeout.is_zero() || timeout > LONGEST_TIMEOUT)
+    {
+        return entry.fault("is out of range, expected more than 0 and at most 24h");
+    }
+    if let (Some(late_after), Some(timeout)) = (late_after, timeout) {
+        if let Some(entry) = section.entry("late_after")
+            && late_after.is_zero()
+        {
+            entry.fault("must be more than 0");
+        } else if late_after >= timeout {
+            section.fault(&format!(
+                "`late_after` ({}) must be less than `timeout` ({})",
+                humantime::format_duration(late_after),
+                humantime::format_duration(timeout)
+            ));
+        }
+    }
+}
+
+/// Every probe of the file whose key is known: what one of them left in a mailbox, another may find.
+fn keyring<'p>(
+    probes: impl Iterator<Item = &'p RawProbe>,
+    senders: &Parts<SenderPlan>,
+    token_key: Option<&TokenKey>,
+    previous_keys: &[TokenKey],
+) -> Keyring {
+    let identities = probes.filter_map(|probe| {
+        let key = match (token_key, senders.get(&probe.sender)) {
+            (Some(key), _) => key.clone(),
+            (None, Some(Some(sender))) => derived(sender),
+            (None, _) => return None,
+        };
+        Some(Identity {
+            probe: probe.name.clone(),
+            to: probe.to.clone(),
+            key,
+            previous_keys: previous_keys.to_vec(),
+        })
+    });
+    Keyring::new(identities.collect())
+}
+
+fn derived(sender: &SenderPlan) -> TokenKey {
+    match sender {
+        SenderPlan::Brevo(brevo) => TokenKey::derived_from(brevo.api_key.value.expose()),
+    }
+}
+
+fn assemble(
+    probe: &RawProbe,
+    senders: &Parts<SenderPlan>,
+    mailboxes: &Parts<MailboxPlan>,
+) -> Option<Arc<ProbePlan>> {
+    Some(Arc::new(ProbePlan {
+        name: probe.name.clone(),
+        to: probe.to.clone(),
+        schedule: probe.schedule.clone(),
+        jitter: probe.jitter,
+        late_after: probe.late_after,
+        timeout: probe.timeout,
+        accept: probe.accept.clone(),
+        sender: Arc::clone(senders.get(&probe.sender)?.as_ref()?),
+        mailbox: Arc::clone(mailboxes.get(&probe.mailbox)?.as_ref()?),
+    }))
+}

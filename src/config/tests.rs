@@ -1,0 +1,217 @@
+//! Good and bad configs (`fixtures/config`), each bad one with the exact text that it gets.
+
+use super::plan::{JunkFolder, MailboxAuth, Plan, SenderPlan, SinkPlan, TlsMode};
+use super::*;
+use proptest::prelude::*;
+use std::time::Duration;
+
+fn fixtures(kind: &str) -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config").join(kind);
+    let mut found: Vec<PathBuf> = std::fs::read_dir(root)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|one| one == "toml"))
+        .collect();
+    found.sort();
+    found
+}
+
+fn variable(name: &str) -> Option<String> {
+    let value = match name {
+        "BREVO_API_KEY" => "xkeysib-0123456789abcdef",
+        "EMAIL_MONITOR_IMAP_PASSWORD" => "correct horse battery staple",
+        "UPTIME_KUMA_PUSH_URL" => "https://kuma.example.org/api/push/AbCdEfGh0123/?status=up&msg=OK&ping=",
+        "MAILPROBE_TOKEN_KEY" => "0123456789abcdef0123456789abcdef\n",
+        "SHORT" => "hunter2-secret",
+        "NOT_A_PUSH_URL" => "https://kuma.example.org/dashboard/very-secret-token",
+        "KEY_WITH_A_SPACE" => "xkeysib very secret",
+        "EMPTY" => "",
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
+
+fn read(path: &Path) -> Result<Plan, ConfigError> {
+    load(path, &[], &variable)
+}
+
+fn good(name: &str) -> Plan {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config/good");
+    read(&root.join(name)).unwrap()
+}
+
+#[test]
+fn every_bad_config_gets_exactly_its_message_and_no_secret_is_in_it() {
+    let bad = fixtures("bad");
+    assert!(bad.len() >= 30, "only {} fixtures", bad.len());
+    let mut wrong = Vec::new();
+    for path in bad {
+        let error = read(&path).expect_err(&format!("{} is good", path.display())).to_string();
+        let directory = format!("{}/", path.parent().unwrap().display());
+        let told = error.replace(&directory, "") + "\n";
+        for secret in ["hunter2", "very secret", "very-secret", "xkeysib", "battery"] {
+            assert!(!told.contains(secret), "{}: {told}", path.display());
+        }
+        let file = path.with_extension("txt");
+        if std::env::var_os("MAILPROBE_BLESS").is_some() {
+            std::fs::write(&file, &told).unwrap();
+        }
+        let expected = std::fs::read_to_string(&file).unwrap_or_default();
+        if told != expected {
+            wrong.push(format!("{}\n  told:     {told}  expected: {expected}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_good_config_is_read() {
+    let good = fixtures("good");
+    assert!(good.len() >= 4, "only {} fixtures", good.len());
+    for path in good {
+        if let Err(error) = read(&path) {
+            panic!("{}: {error}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_smallest_config_gets_every_default() {
+    let plan = good("smallest.toml");
+    let [probe] = plan.probes.as_slice() else { panic!() };
+    assert_eq!(probe.schedule.to_string(), "*/20 * * * * (UTC)");
+    assert_eq!(probe.late_after, Duration::from_secs(300));
+    assert_eq!(probe.timeout, Duration::from_secs(900));
+    assert_eq!(probe.accept, []);
+    let SenderPlan::Brevo(brevo) = probe.sender.as_ref();
+    assert_eq!(brevo.base_url.as_str(), "https://api.brevo.com/v3");
+    assert!(brevo.unblock_recipient);
+    let mailbox = &probe.mailbox;
+    assert_eq!((mailbox.port, mailbox.tls, mailbox.auth), (993, TlsMode::Implicit, MailboxAuth::Auto));
+    assert_eq!(mailbox.tls_server_name, "imap.example.org");
+    assert_eq!(mailbox.folders, ["INBOX"]);
+    assert_eq!(mailbox.junk, JunkFolder::Auto);
+    assert!(plan.sinks.is_empty());
+    assert_eq!(plan.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn what_the_whole_config_says_is_in_the_plan() {
+    let plan = good("whole.toml");
+    let names: Vec<&str> = plan.probes.iter().map(|probe| probe.name.as_str()).collect();
+    assert_eq!(names, ["external", "second"]);
+    let [external, second] = plan.probes.as_slice() else { panic!() };
+    assert!(std::sync::Arc::ptr_eq(&external.sender, &second.sender));
+    assert_eq!(external.schedule.to_string(), "*/20 * * * * (Europe/Berlin)");
+    assert_eq!(external.mailbox.port, 143);
+    assert_eq!(external.mailbox.tls_server_name, "mail.example.org");
+    assert_eq!(external.mailbox.junk, JunkFolder::Named("Spam".to_owned()));
+    let [SinkPlan::Pushgateway(gateway), SinkPlan::UptimeKuma(kuma)] = plan.sinks.iter().map(AsRef::as_ref).collect::<Vec<_>>()[..] else {
+        panic!()
+    };
+    assert_eq!(gateway.url.as_str(), "http://gateway.monitoring:9091/prefix");
+    assert_eq!(gateway.labels["site"], "home");
+    assert_eq!(kuma.probe, "external");
+    assert_eq!(kuma.push_url.value.expose(), "https://kuma.example.org/api/push/AbCdEfGh0123");
+    assert!(plan.keyring.identity("second").is_some());
+}
+
+#[test]
+fn what_should_not_be_so_is_a_warning_with_its_line_and_without_the_secret() {
+    let plan = good("careless.toml");
+    let warnings: Vec<&str> = plan
+        .warnings
+        .iter()
+        .map(|one| one.rsplit_once("careless.toml:").unwrap().1)
+        .collect();
+    assert_eq!(
+        warnings,
+        [
+            "13: sender `brevo`: `api_key` stands in the file; { env = … } or { file = … } keeps it out of backups and version control",
+            "24: a sink: the password goes over the network in clear: the URL begins with http://",
+        ]
+    );
+}
+
+#[test]
+fn only_the_secrets_of_the_selected_probes_are_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config/good");
+    let path = root.join("whole.toml");
+    let without_kuma = |name: &str| variable(name).filter(|_| name != "UPTIME_KUMA_PUSH_URL");
+    let plan = load(&path, &["second".to_owned()], &without_kuma).unwrap();
+    assert_eq!(plan.probes.len(), 1);
+    assert_eq!(plan.sinks.len(), 1);
+    let error = load(&path, &["external".to_owned()], &without_kuma).unwrap_err().to_string();
+    assert!(error.contains("comes from variable `UPTIME_KUMA_PUSH_URL`, which is not set"), "{error}");
+}
+
+#[test]
+fn an_unknown_probe_is_named_beside_those_that_there_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config/good");
+    let error = load(&root.join("whole.toml"), &["extrenal".to_owned()], &variable).unwrap_err().to_string();
+    assert!(error.ends_with("there is no probe `extrenal`; there are: external, second"), "{error}");
+}
+
+#[test]
+fn a_secret_comes_from_a_file_without_its_last_line_break() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("key"), "xkeysib-from-a-file\n").unwrap();
+    let smallest = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config/good/smallest.toml");
+    let text = std::fs::read_to_string(smallest).unwrap();
+    let file = format!("{{ file = \"{}\" }}", directory.path().join("key").display());
+    let path = directory.path().join("mailprobe.toml");
+    std::fs::write(&path, text.replace("{ env = \"BREVO_API_KEY\" }", &file)).unwrap();
+    let plan = read(&path).unwrap();
+    let SenderPlan::Brevo(brevo) = plan.probes[0].sender.as_ref();
+    assert_eq!(brevo.api_key.value.expose(), "xkeysib-from-a-file");
+    std::fs::remove_file(directory.path().join("key")).unwrap();
+    let error = read(&path).unwrap_err().to_string();
+    assert!(error.contains("which cannot be read: No such file"), "{error}");
+}
+
+#[test]
+fn the_config_is_looked_for_in_order() {
+    let none = |_: &str| None;
+    let from_variable = |name: &str| (name == "MAILPROBE_CONFIG").then(|| "/from/variable".to_owned());
+    assert_eq!(find(Some(Path::new("/named")), &from_variable), Ok("/named".into()));
+    assert_eq!(find(None, &from_variable), Ok("/from/variable".into()));
+    let error = find(None, &none).unwrap_err().to_string();
+    assert!(error.starts_with("error: no config found: looked for `mailprobe.toml` and `/etc/"), "{error}");
+}
+
+fn whole() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config/good/whole.toml");
+    std::fs::read_to_string(path).unwrap()
+}
+
+fn load_text(text: &str) -> Result<Plan, ConfigError> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mailprobe.toml");
+    std::fs::write(&path, text).unwrap();
+    read(&path)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_damaged_config_is_read_or_refused_with_file_and_line(
+        line in 0_usize..80, replacement in "[ -~]{0,30}|[a-z_]{1,10} = (\\{\\}|\\[\\]|1|\"\"|true)|\\[\\[?[a-z.]{1,10}\\]?\\]",
+    ) {
+        let whole = whole();
+        let mut lines: Vec<&str> = whole.lines().collect();
+        let count = lines.len();
+        lines[line % count] = &replacement;
+        if let Err(error) = load_text(&lines.join("\n")) {
+            let told = error.to_string();
+            prop_assert!(told.lines().all(|line| line.starts_with("error: ") && line.contains("mailprobe.toml:")), "{told}");
+            prop_assert!(!told.contains("battery"), "{told}");
+        }
+    }
+
+    #[test]
+    fn every_prefix_of_a_config_is_read_or_refused(end in 0_usize..3000) {
+        let whole = whole();
+        let _ = load_text(whole.get(..end.min(whole.len())).unwrap_or_default());
+    }
+}
