@@ -12,8 +12,14 @@
 //!   -> sinks, stdout
 //! ```
 
+pub mod cli;
 pub mod config;
+pub mod log;
 pub mod mailboxes;
+pub mod metrics;
 pub mod net;
 pub mod probe;
+pub mod runner;
 pub mod secret;
+pub mod senders;
+pub mod sinks;

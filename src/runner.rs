@@ -328,7 +328,8 @@ impl Running {
         if self.job.options.push {
             let probe = self.job.probe.name.clone();
             let token = self.message().token.clone();
-            for sink in self.job.sinks.iter().cloned() {
+            for sink in &self.job.sinks {
+                let sink = Arc::clone(sink);
                 let (probe, token) = (probe.clone(), token.clone());
                 self.overdue.spawn(async move {
                     let push = sink

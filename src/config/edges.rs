@@ -27,10 +27,8 @@ pub(super) fn sender(
         "smtp" => Err("is not supported yet".to_owned()),
         _ => Err("is no type of sender; there is: \"brevo\"".to_owned()),
     });
-    if is_brevo.is_none() {
-        // The keys of a type that is not known cannot be checked.
-        return None;
-    }
+    // The keys of a type that is not known cannot be checked.
+    is_brevo?;
     brevo(name, section, environment).map(SenderPlan::Brevo)
 }
 

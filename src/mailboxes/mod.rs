@@ -166,11 +166,63 @@ impl Mailbox {
         }
     }
 
+    /// Whether it is spoken to over TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        match self {
+            Self::Imap(mailbox) => mailbox.is_tls(),
+        }
+    }
+
     /// The end of validity of the certificate that the server showed last.
     #[must_use]
     pub fn certificate_expiry(&self) -> Option<DateTime<Utc>> {
         match self {
             Self::Imap(mailbox) => mailbox.certificate_expiry(),
+        }
+    }
+}
+
+impl Watch {
+    /// The next thing that a watcher has to tell; none once all have ended.
+    pub async fn observation(&mut self) -> Option<Observation> {
+        match self {
+            Self::Imap(watch) => watch.observation().await,
+        }
+    }
+
+    /// Tells the watchers what to do.
+    pub fn set(&self, phase: Phase) {
+        match self {
+            Self::Imap(watch) => watch.set(phase),
+        }
+    }
+
+    /// Ends the watching.
+    pub async fn stop(&mut self) {
+        match self {
+            Self::Imap(watch) => watch.stop().await,
+        }
+    }
+
+    /// Reads the message that was seen, up to 64 KiB. After [`Watch::stop`].
+    pub async fn read(&mut self, seen: &Seen, limit: Duration) -> Option<Vec<u8>> {
+        match self {
+            Self::Imap(watch) => watch.read(seen, limit).await,
+        }
+    }
+
+    /// Deletes the run's message and what earlier runs left. After [`Watch::stop`].
+    pub async fn clean_up(&mut self, task: &CleanUp, limit: Duration) -> Cleaned {
+        match self {
+            Self::Imap(watch) => watch.clean_up(task, limit).await,
+        }
+    }
+
+    /// Says goodbye.
+    pub async fn close(self) {
+        match self {
+            Self::Imap(watch) => watch.close().await,
         }
     }
 }

@@ -1,3 +1,4 @@
-//! What every edge shares: TLS that checks certificates, and HTTP whose answers are bounded.
+//! What every edge needs of the network.
 
+pub mod http;
 pub mod tls;

@@ -76,8 +76,8 @@ pub struct ForMetrics {
     pub recipient_unblocked: bool,
     /// How many more messages the sender will take.
     pub sender_quota_remaining: Option<f64>,
-    /// Endpoint (`mailbox`, `sender`) and the end of its certificate's validity, for those that were seen in this run.
-    pub certificates: BTreeMap<String, DateTime<Utc>>,
+    /// Each endpoint that speaks TLS (`mailbox`, `sender`) and the end of its certificate's validity, if it was seen.
+    pub certificates: BTreeMap<String, Option<DateTime<Utc>>>,
 }
 
 /// How long one stage took.

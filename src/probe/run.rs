@@ -161,7 +161,7 @@ enum Phase {
 }
 
 /// One run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Run {
     limits: Limits,
     folders: usize,

@@ -2,7 +2,7 @@
 
 use super::{Job, Running, compose};
 use crate::mailboxes::{CleanUp, Cleaned};
-use crate::probe::compose::Message;
+use crate::probe::compose::{Message, Occasion};
 use crate::probe::message;
 use crate::probe::report::{ForMetrics, Push, Report, SCHEMA, SenderReport, StageTime, seconds};
 use crate::probe::run::Outcome;
@@ -35,15 +35,14 @@ pub(super) fn compose(job: &Job, sent_at: DateTime<Utc>, elapsed: Duration) -> M
     let (nonce, uuid) = random.split_first_chunk::<4>().unwrap_or((&[0; 4], &[]));
     let uuid = uuid.first_chunk::<16>().copied().unwrap_or_default();
     let wait = probe.timeout.saturating_sub(elapsed);
-    compose::compose(
-        &identity(job),
-        job.sender.from(),
+    let occasion = Occasion {
         sent_at,
         wait,
-        job.options.keep,
-        *nonce,
+        keep: job.options.keep,
+        nonce: *nonce,
         uuid,
-    )
+    };
+    compose::compose(&identity(job), job.sender.from(), &occasion)
 }
 
 fn identity(job: &Job) -> Identity {
@@ -124,8 +123,7 @@ impl Running {
             }
             None => None,
         };
-        let run = std::mem::replace(&mut self.run, crate::probe::run::Run::new(self.limits()));
-        let outcome = run.into_outcome();
+        let outcome = self.run.clone().into_outcome();
         let stages = self.stages(&outcome, gave_up, &after);
         let times = Times::of(&outcome, gave_up);
         let now = at(self.now());
@@ -171,20 +169,16 @@ impl Running {
         report
     }
 
-    fn limits(&self) -> crate::probe::run::Limits {
-        crate::probe::run::Limits {
-            late_after: self.job.probe.late_after,
-            timeout: self.job.probe.timeout,
-        }
-    }
-
-    fn certificates(&self) -> BTreeMap<String, DateTime<Utc>> {
-        let mailbox = self.job.mailbox.certificate_expiry();
-        let sender = self.job.sender.certificate_expiry();
-        [("mailbox", mailbox), ("sender", sender)]
-            .into_iter()
-            .filter_map(|(endpoint, expiry)| Some((endpoint.to_owned(), expiry?)))
-            .collect()
+    fn certificates(&self) -> BTreeMap<String, Option<DateTime<Utc>>> {
+        let (mailbox, sender) = (&self.job.mailbox, &self.job.sender);
+        [
+            ("mailbox", mailbox.is_tls(), mailbox.certificate_expiry()),
+            ("sender", sender.is_tls(), sender.certificate_expiry()),
+        ]
+        .into_iter()
+        .filter(|(_, is_tls, _)| *is_tls)
+        .map(|(endpoint, _, expiry)| (endpoint.to_owned(), expiry))
+        .collect()
     }
 
     fn stages(&self, outcome: &Outcome, gave_up: Duration, after: &Aftermath) -> Vec<StageTime> {

@@ -14,7 +14,7 @@ mod wire;
 pub use trouble::Repeat;
 
 use super::{CleanUp, Cleaned, Observation, OpenFailure, Phase, Seen, Wanted};
-use crate::config::plan::{JunkFolder, MailboxPlan};
+use crate::config::plan::{JunkFolder, MailboxPlan, TlsMode};
 use crate::net::tls::{Tls, TlsError};
 use chrono::{DateTime, Utc};
 use connect::remaining;
@@ -122,6 +122,12 @@ impl ImapMailbox {
             watchers,
             folders: Vec::new(),
         }
+    }
+
+    /// See [`super::Mailbox::is_tls`].
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.account.plan.tls != TlsMode::None
     }
 
     /// See [`super::Mailbox::certificate_expiry`].

@@ -182,19 +182,17 @@ impl Watcher {
     fn consider(&mut self, at: Instant, message: &fetch::Fetched) {
         self.folder.next = self.folder.next.max(message.uid.saturating_add(1));
         match recognise(&message.fields, &self.wanted.keyring) {
-            Recognition::Ours(ours) if ours.claims.token == self.wanted.token => {
-                // Of a message that was delivered twice the first counts; clean-up finds the other.
-                if !self.seen {
-                    self.seen = true;
-                    self.tell(Observation::Seen(Seen {
-                        at,
-                        not_before: self.last_clear,
-                        folder: self.folder.name.clone(),
-                        is_junk: self.folder.is_junk,
-                        uid: message.uid,
-                        stored_at: message.stored_at,
-                    }));
-                }
+            // Of a message that was delivered twice the first counts; clean-up finds the other.
+            Recognition::Ours(ours) if ours.claims.token == self.wanted.token && !self.seen => {
+                self.seen = true;
+                self.tell(Observation::Seen(Seen {
+                    at,
+                    not_before: self.last_clear,
+                    folder: self.folder.name.clone(),
+                    is_junk: self.folder.is_junk,
+                    uid: message.uid,
+                    stored_at: message.stored_at,
+                }));
             }
             Recognition::Quoted { token, reason } if token == self.wanted.token => {
                 self.quotes += 1;

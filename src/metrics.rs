@@ -1,0 +1,240 @@
+//! Every metric name. What is pushed to a gateway stays there until the next push, so what a run does not know is NaN
+//! or left out, and never zero.
+
+use crate::probe::report::{ForMetrics, Report};
+use crate::probe::verdict::{CauseCode, Stage, Verdict};
+use chrono::{DateTime, Utc};
+use prometheus::{Encoder, GaugeVec, Opts, Registry, TextEncoder};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+/// The prefixes of our names, for finding groups in a gateway that hold them.
+pub const PREFIXES: [&str; 2] = ["email_roundtrip_", "mailprobe_"];
+
+/// The content type of [`encode`] and [`encode_overdue`].
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// The verdict of a run that still waits, in `mailprobe_verdict` alone.
+const OVERDUE: &str = "overdue";
+/// The cause of a run that has none.
+const NO_CAUSE: &str = "none";
+
+struct Metric {
+    name: &'static str,
+    help: &'static str,
+}
+
+const SUCCESS: Metric = Metric {
+    name: "email_roundtrip_success",
+    help: "1 if the last run counts as success, else 0.",
+};
+const DURATION: Metric = Metric {
+    name: "email_roundtrip_duration_seconds",
+    help: "From the start of the send until the message was seen, or until the run gave up.",
+};
+const LAST_SUCCESS: Metric = Metric {
+    name: "email_roundtrip_last_success_timestamp",
+    help: "Unix time of the end of the last run that was a success.",
+};
+const LAST_RUN: Metric = Metric {
+    name: "mailprobe_last_run_timestamp_seconds",
+    help: "When the last run ended.",
+};
+const NEXT_RUN: Metric = Metric {
+    name: "mailprobe_next_run_timestamp_seconds",
+    help: "When the next run is due.",
+};
+const VERDICT: Metric = Metric {
+    name: "mailprobe_verdict",
+    help: "1 for the verdict of the last run, 0 for every other one; overdue while a run waits beyond late_after.",
+};
+const CAUSE: Metric = Metric {
+    name: "mailprobe_cause",
+    help: "1 for the cause of the last run, none included, 0 for every other one.",
+};
+const LATE_ARRIVALS: Metric = Metric {
+    name: "mailprobe_late_arrivals",
+    help: "How many messages of earlier runs have turned up since the run before.",
+};
+const LATE_ARRIVAL_DELIVERY: Metric = Metric {
+    name: "mailprobe_late_arrival_delivery_seconds",
+    help: "How long the slowest of them took; NaN if there was none.",
+};
+const RECIPIENT_UNBLOCKED: Metric = Metric {
+    name: "mailprobe_recipient_unblocked",
+    help: "1 if the provider's block of the recipient had to be lifted in the last run.",
+};
+const STAGE_DURATION: Metric = Metric {
+    name: "mailprobe_stage_duration_seconds",
+    help: "How long each stage of the last run took; NaN for a stage that was not reached.",
+};
+const QUOTA_REMAINING: Metric = Metric {
+    name: "mailprobe_sender_quota_remaining",
+    help: "How many more messages the sender will take.",
+};
+const LAST_ARRIVAL: Metric = Metric {
+    name: "mailprobe_last_arrival_timestamp_seconds",
+    help: "When a message was last seen; the metrics of arrivals are of that time.",
+};
+const LAST_DELIVERY: Metric = Metric {
+    name: "mailprobe_last_delivery_seconds",
+    help: "From acceptance by the sender until the message was seen.",
+};
+const LAST_DELIVERY_ERROR: Metric = Metric {
+    name: "mailprobe_last_delivery_error_seconds",
+    help: "How much earlier the message may have been there at most.",
+};
+const CERTIFICATE_EXPIRY: Metric = Metric {
+    name: "mailprobe_certificate_expiry_timestamp_seconds",
+    help: "The end of validity of the certificate that each endpoint showed.",
+};
+const BUILD_INFO: Metric = Metric {
+    name: "mailprobe_build_info",
+    help: "1, with what was built.",
+};
+
+/// What a finished run says to a gateway, in the text format 0.0.4.
+///
+/// A run that a signal ended says its verdict and cause alone: a drained node pages nobody.
+#[must_use]
+pub fn encode(report: &Report) -> String {
+    let page = Page::new();
+    page.one_of(
+        &VERDICT,
+        "verdict",
+        Verdict::ALL.iter().map(|one| one.name()).chain([OVERDUE]),
+        report.verdict.name(),
+    );
+    let causes = CauseCode::ALL.iter().map(|one| one.name());
+    let cause = report.cause.as_ref().map_or(NO_CAUSE, |cause| cause.code.name());
+    page.one_of(&CAUSE, "cause", [NO_CAUSE].into_iter().chain(causes), cause);
+    if report.is_interrupted() {
+        return page.text();
+    }
+    every_run(&page, report);
+    if let Some(seen_at) = report.seen_at {
+        page.value(&LAST_ARRIVAL, unix(seen_at));
+        page.value(&LAST_DELIVERY, known(report.delivery_seconds));
+        page.value(&LAST_DELIVERY_ERROR, known(report.delivery_error_seconds));
+    }
+    page.text()
+}
+
+fn every_run(page: &Page, report: &Report) {
+    let more = &report.for_metrics;
+    page.value(&SUCCESS, f64::from(u8::from(report.success)));
+    page.value(&DURATION, known(report.duration_seconds));
+    if report.success {
+        page.value(&LAST_SUCCESS, unix(report.ended_at));
+    }
+    page.value(&LAST_RUN, unix(report.ended_at));
+    page.value(&NEXT_RUN, known(more.next_run_at.map(unix)));
+    let late = u32::try_from(report.late_arrivals.len()).unwrap_or(u32::MAX);
+    page.value(&LATE_ARRIVALS, f64::from(late));
+    let slowest = report.late_arrivals.iter().map(|late| late.delivery_seconds).reduce(f64::max);
+    page.value(&LATE_ARRIVAL_DELIVERY, known(slowest));
+    page.value(&RECIPIENT_UNBLOCKED, f64::from(u8::from(more.recipient_unblocked)));
+    // The push itself cannot be in what is pushed.
+    let stages = Stage::ALL.iter().filter(|stage| **stage != Stage::Push).map(|stage| {
+        let time = report.stages.iter().find(|time| time.name == *stage);
+        (stage.name(), known(time.map(|time| time.seconds)))
+    });
+    page.labelled(&STAGE_DURATION, "stage", stages);
+    if let Some(left) = more.sender_quota_remaining {
+        page.value(&QUOTA_REMAINING, left);
+    }
+    certificates(page, more);
+    let build = [("version", env!("CARGO_PKG_VERSION")), ("revision", revision())];
+    page.set(&BUILD_INFO, &build, 1.0);
+}
+
+fn certificates(page: &Page, more: &ForMetrics) {
+    // A push replaces the whole metric: with one endpoint unseen it is left as it was.
+    if !more.certificates.is_empty() && more.certificates.values().all(Option::is_some) {
+        let expiries = more.certificates.iter().map(|(endpoint, at)| (endpoint.as_str(), known(at.map(unix))));
+        page.labelled(&CERTIFICATE_EXPIRY, "endpoint", expiries);
+    }
+}
+
+/// What a run that waits beyond `late_after` says to a gateway.
+#[must_use]
+pub fn encode_overdue() -> String {
+    let page = Page::new();
+    let verdicts = Verdict::ALL.iter().map(|one| one.name()).chain([OVERDUE]);
+    page.one_of(&VERDICT, "verdict", verdicts, OVERDUE);
+    page.text()
+}
+
+/// The revision that was built, where the build was told: `MAILPROBE_REVISION`.
+#[must_use]
+pub fn revision() -> &'static str {
+    option_env!("MAILPROBE_REVISION").unwrap_or("unknown")
+}
+
+/// Metrics on their way to one text.
+#[derive(Default)]
+struct Page {
+    registry: Registry,
+    families: RefCell<BTreeMap<&'static str, GaugeVec>>,
+}
+
+impl Page {
+    fn new() -> Self {
+        Self::default()
+    }
+
+    /// One series. Fails only for names that Prometheus does not allow, and ours are constants that a test encodes.
+    fn set(&self, metric: &Metric, labels: &[(&str, &str)], value: f64) {
+        let (names, values): (Vec<&str>, Vec<&str>) = labels.iter().copied().unzip();
+        let family = self.families.borrow().get(metric.name).cloned();
+        let family = match family {
+            Some(family) => family,
+            None => {
+                let Ok(family) = GaugeVec::new(Opts::new(metric.name, metric.help), &names) else {
+                    return;
+                };
+                let _ = self.registry.register(Box::new(family.clone()));
+                self.families.borrow_mut().insert(metric.name, family.clone());
+                family
+            }
+        };
+        if let Ok(gauge) = family.get_metric_with_label_values(&values) {
+            gauge.set(value);
+        }
+    }
+
+    fn value(&self, metric: &Metric, value: f64) {
+        self.set(metric, &[], value);
+    }
+
+    fn labelled<'v>(&self, metric: &Metric, label: &str, values: impl Iterator<Item = (&'v str, f64)>) {
+        for (name, value) in values {
+            self.set(metric, &[(label, name)], value);
+        }
+    }
+
+    fn one_of<'v>(&self, metric: &Metric, label: &str, names: impl Iterator<Item = &'v str>, current: &str) {
+        let values = names.map(|name| (name, f64::from(u8::from(name == current))));
+        self.labelled(metric, label, values);
+    }
+
+    fn text(self) -> String {
+        let mut text = Vec::new();
+        // Writing to memory does not fail.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        String::from_utf8(text).unwrap_or_default()
+    }
+}
+
+fn known(value: Option<f64>) -> f64 {
+    value.unwrap_or(f64::NAN)
+}
+
+/// Unix time in seconds, with milliseconds.
+fn unix(at: DateTime<Utc>) -> f64 {
+    // Exact: milliseconds since 1970 have 41 bits.
+    #[allow(clippy::cast_precision_loss)]
+    let milliseconds = at.timestamp_millis() as f64;
+    milliseconds / 1000.0
+}
+

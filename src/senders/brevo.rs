@@ -1,0 +1,191 @@
+//! The Brevo v3 API (developers.brevo.com, references of `smtp/email`, `smtp/blockedContacts`, `account`).
+//!
+//! A yes means "queued" and nothing more: what becomes of the message shows later, in the mailbox.
+
+mod answers;
+mod blocks;
+
+use crate::config::plan::BrevoPlan;
+use crate::net::http::{Answer, Fault, Http};
+use crate::net::tls::TlsError;
+use crate::probe::compose::{Author, Message, TAG};
+use crate::probe::send::{Acceptance, Failure, Preparation};
+use crate::probe::verdict::Cause;
+use answers::Classifier;
+use reqwest::{Method, RequestBuilder};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+/// A Brevo account.
+#[derive(Debug)]
+pub struct Brevo {
+    plan: BrevoPlan,
+    http: Http,
+}
+
+/// What `GET /account` says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Account {
+    /// Type of the plan, such as `free`.
+    pub plan: String,
+    /// Messages left; on the free plan, of today's.
+    pub credits: Option<f64>,
+    /// Whether transactional mail is switched on; none where Brevo does not say.
+    pub relay_enabled: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct AccountBody {
+    #[serde(default)]
+    plan: Vec<PlanBody>,
+    relay: Option<RelayBody>,
+}
+
+#[derive(Deserialize)]
+struct PlanBody {
+    #[serde(rename = "type", default)]
+    kind: String,
+    credits: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct RelayBody {
+    enabled: Option<bool>,
+}
+
+impl Brevo {
+    /// Not connected yet.
+    ///
+    /// # Errors
+    /// A `ca_file` that cannot be read.
+    pub fn new(plan: BrevoPlan) -> Result<Self, TlsError> {
+        let http = Http::new(&plan.base_url, plan.ca_file.as_deref())?;
+        Ok(Self { plan, http })
+    }
+
+    /// See [`super::Sender::attempt`].
+    ///
+    /// # Errors
+    /// Anything but a yes.
+    pub async fn attempt(&self, message: &Message, limit: Duration) -> Result<Acceptance, Failure> {
+        let request = self
+            .request(Method::POST, &["smtp", "email"], &[])
+            .json(&body(message));
+        match self.http.send(request, limit).await {
+            Ok(answer) => self.classifier().of_answer(&answer),
+            Err(fault) => Err(self.classifier().of_fault(&fault)),
+        }
+    }
+
+    /// See [`super::Sender::prepare`].
+    pub async fn prepare(&self, to: &str, limit: Duration) -> Preparation {
+        if !self.plan.unblock_recipient {
+            return Preparation::default();
+        }
+        blocks::prepare(self, to, limit).await
+    }
+
+    /// The account behind the key.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub async fn account(&self, limit: Duration) -> Result<Account, Cause> {
+        let answer = self.ask(Method::GET, &["account"], &[], limit).await?;
+        let Some(body) = answer.json::<AccountBody>() else {
+            return Err(self.classifier().of_nonsense(&answer).cause);
+        };
+        let plan = body.plan.iter().find(|plan| plan.kind != "sms");
+        Ok(Account {
+            plan: plan.map(|plan| plan.kind.clone()).unwrap_or_default(),
+            credits: plan.and_then(|plan| plan.credits),
+            relay_enabled: body.relay.and_then(|relay| relay.enabled),
+        })
+    }
+
+    /// A question beside sending; anything but 2xx is a cause.
+    async fn ask(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        limit: Duration,
+    ) -> Result<Answer, Cause> {
+        let request = self.request(method, path, query);
+        match self.http.send(request, limit).await {
+            Ok(answer) if (200..300).contains(&answer.status) => Ok(answer),
+            Ok(answer) => Err(match self.classifier().of_answer(&answer) {
+                Err(failure) => failure.cause,
+                Ok(_) => self.classifier().of_nonsense(&answer).cause,
+            }),
+            Err(fault) => Err(self.classifier().of_fault(&fault).cause),
+        }
+    }
+
+    fn request(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> RequestBuilder {
+        let mut url = self.plan.base_url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        tracing::trace!(%method, %url, "brevo request");
+        self.http
+            .client()
+            .request(method, url)
+            .header("api-key", self.plan.api_key.value.expose())
+            .header("accept", "application/json")
+    }
+
+    fn classifier(&self) -> Classifier<'_> {
+        Classifier { plan: &self.plan }
+    }
+
+    /// See [`super::Sender::endpoint`].
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        answers::endpoint(&self.plan)
+    }
+
+    /// See [`super::Sender::from`].
+    #[must_use]
+    pub fn from(&self) -> Author {
+        Author {
+            address: self.plan.from.clone(),
+            name: self.plan.from_name.clone(),
+        }
+    }
+
+    /// The HTTP endpoint.
+    #[must_use]
+    pub fn http(&self) -> &Http {
+        &self.http
+    }
+}
+
+/// The request that sends a message: `POST /smtp/email`.
+fn body(message: &Message) -> Value {
+    let mut sender = Map::new();
+    sender.insert("email".to_owned(), json!(message.from.address));
+    if let Some(name) = &message.from.name {
+        sender.insert("name".to_owned(), json!(name));
+    }
+    let mut headers: Map<String, Value> = message
+        .headers
+        .iter()
+        .map(|(name, value)| (name.clone(), json!(value)))
+        .collect();
+    // Not a header: Brevo takes it out, and takes a message with the same key once (for 30 minutes).
+    headers.insert("idempotencyKey".to_owned(), json!(message.idempotency_key));
+    json!({
+        "sender": sender,
+        "to": [{ "email": message.to }],
+        "subject": message.subject,
+        "textContent": message.text,
+        "htmlContent": message.html,
+        "headers": headers,
+        "tags": [TAG],
+    })
+}
+

@@ -1,0 +1,93 @@
+//! What a message is handed to.
+
+pub mod brevo;
+
+use crate::config::plan::SenderPlan;
+use crate::net::tls::TlsError;
+use crate::probe::compose::{Author, Message};
+use crate::probe::send::{Acceptance, Failure, Preparation};
+use chrono::{DateTime, Utc};
+use std::time::Duration;
+
+/// A configured sender.
+#[derive(Debug)]
+pub enum Sender {
+    /// The Brevo HTTP API.
+    Brevo(brevo::Brevo),
+}
+
+impl Sender {
+    /// A sender that is not connected yet.
+    ///
+    /// # Errors
+    /// A `ca_file` that cannot be read.
+    pub fn new(plan: &SenderPlan) -> Result<Self, TlsError> {
+        match plan {
+            SenderPlan::Brevo(plan) => brevo::Brevo::new(plan.clone()).map(Self::Brevo),
+        }
+    }
+
+    /// Looks whether the provider blocks the recipient, and lifts a block that may be lifted.
+    pub async fn prepare(&self, to: &str, limit: Duration) -> Preparation {
+        match self {
+            Self::Brevo(brevo) => brevo.prepare(to, limit).await,
+        }
+    }
+
+    /// Hands the message over, once.
+    ///
+    /// # Errors
+    /// Anything but a yes, and whether the sender may have the message all the same.
+    pub async fn attempt(&self, message: &Message, limit: Duration) -> Result<Acceptance, Failure> {
+        match self {
+            Self::Brevo(brevo) => brevo.attempt(message, limit).await,
+        }
+    }
+
+    /// How many more messages the sender will take, where it tells.
+    pub async fn quota(&self, limit: Duration) -> Option<f64> {
+        match self {
+            Self::Brevo(brevo) => brevo.account(limit).await.ok()?.credits,
+        }
+    }
+
+    /// The config's `type`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Brevo(_) => "brevo",
+        }
+    }
+
+    /// Type and address, for messages: ``brevo `https://api.brevo.com/v3` ``.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        match self {
+            Self::Brevo(brevo) => brevo.endpoint(),
+        }
+    }
+
+    /// Who its messages are from.
+    #[must_use]
+    pub fn from(&self) -> Author {
+        match self {
+            Self::Brevo(brevo) => brevo.from(),
+        }
+    }
+
+    /// Whether it is spoken to over TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        match self {
+            Self::Brevo(brevo) => brevo.http().is_tls(),
+        }
+    }
+
+    /// The end of validity of the certificate that it showed last.
+    #[must_use]
+    pub fn certificate_expiry(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Brevo(brevo) => brevo.http().certificate_expiry(),
+        }
+    }
+}
