@@ -52,6 +52,14 @@ impl Timeline {
         });
     }
 
+    /// Says what is being waited for, without a line of its own.
+    pub(super) fn wait_for(&self, of: &str) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(Waiting {
+            since: Instant::now(),
+            of: of.to_owned(),
+        });
+    }
+
     /// Keeps the live line moving until dropped.
     pub(super) fn tick(&self) -> Ticker {
         if !self.live {

@@ -1,5 +1,7 @@
 //! The command line: one file a command, what it prints and its help text.
 
+mod check;
+mod demo;
 mod live;
 mod nagios;
 mod output;
@@ -51,6 +53,8 @@ struct Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Arguments),
+    Check(check::Arguments),
+    Demo(demo::Arguments),
 }
 
 /// Reads the arguments, carries out the command, and says how the process is to end.
@@ -83,6 +87,8 @@ async fn carry_out(arguments: Arguments) -> u8 {
     let common = arguments.common;
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments, &common).await,
+        Command::Check(arguments) => check::run(&arguments, &common).await,
+        Command::Demo(arguments) => demo::run(&arguments).await,
     }
 }
 

@@ -164,7 +164,7 @@ fn conclude(
 }
 
 /// Every run, at the same time; each report is shown as soon as it is there, and all come back in the order of the plan.
-async fn all(
+pub(super) async fn all(
     jobs: Vec<Job>,
     stopped: &watch::Receiver<bool>,
     show: impl Fn(&Report),
@@ -253,13 +253,13 @@ fn write_termination_log(reports: &[Report]) {
 }
 
 /// SIGINT and SIGTERM.
-struct Signals {
+pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -267,7 +267,7 @@ impl Signals {
     }
 
     /// Waits for one; the exit code that stands for it.
-    async fn next(&mut self) -> u8 {
+    pub(super) async fn next(&mut self) -> u8 {
         tokio::select! {
             _ = self.interrupt.recv() => 130,
             _ = self.terminate.recv() => 143,

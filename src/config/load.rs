@@ -131,6 +131,7 @@ impl<'d> Loader<'d> {
         Ok(Plan {
             source: path.to_owned(),
             probes,
+            all_probes: names,
             sinks,
             keyring: Arc::new(keyring),
             warnings: Vec::new(),

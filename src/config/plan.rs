@@ -17,7 +17,9 @@ pub struct Plan {
     pub source: PathBuf,
     /// The selected probes, in the order of the file.
     pub probes: Vec<Arc<ProbePlan>>,
-    /// Every sink of the file.
+    /// The names of all probes of the file, selected or not.
+    pub all_probes: Vec<String>,
+    /// The sinks that take one of the selected probes.
     pub sinks: Vec<Arc<SinkPlan>>,
     /// Which tokens are ours, for all selected probes together.
     pub keyring: Arc<Keyring>,
@@ -223,6 +225,14 @@ pub struct UptimeKumaPlan {
 }
 
 impl SenderPlan {
+    /// The NAME of `[sender.NAME]`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Brevo(brevo) => &brevo.name,
+        }
+    }
+
     /// The config's `type`.
     #[must_use]
     pub fn kind(&self) -> &'static str {

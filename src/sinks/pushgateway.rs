@@ -34,6 +34,8 @@ pub struct LeftOver {
     pub labels: BTreeMap<String, String>,
     /// What is wrong with it. Lower case, no full stop.
     pub reason: String,
+    /// Whether it keeps every push of ours out.
+    pub keeps_out: bool,
     /// The command that deletes it.
     pub delete: String,
 }
@@ -166,7 +168,8 @@ impl Pushgateway {
             _ => return None,
         };
         let delete = format!("curl -X DELETE '{}'", self.group(&labels));
-        Some(LeftOver { labels, reason, delete })
+        let keeps_out = clash.is_some();
+        Some(LeftOver { labels, reason, keeps_out, delete })
     }
 
     /// The grouping key of a probe's runs.

@@ -75,6 +75,19 @@ impl UptimeKuma {
         Some(self.get(false, &message, None, limit).await)
     }
 
+    /// Whether anything answers there; no push is made.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn is_reachable(&self, limit: Duration) -> Result<(), String> {
+        let mut url = self.url.clone();
+        url.set_path("/");
+        match self.http.send(self.http.client().get(url), limit).await {
+            Ok(_) => Ok(()),
+            Err(fault) => Err(fault.to_string()),
+        }
+    }
+
     async fn get(&self, up: bool, message: &str, ping: Option<u64>, limit: Duration) -> Push {
         let message: String = message.chars().take(LONGEST_MESSAGE).collect();
         let mut query = vec![
