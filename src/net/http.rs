@@ -204,8 +204,9 @@ fn chain(error: &dyn Error) -> String {
     let mut next = Some(error);
     while let Some(error) = next {
         let text = error.to_string();
-        // hyper and its friends repeat what they wrap.
-        if !parts.iter().any(|part| part.contains(&text)) {
+        // Layers that say nothing, and those that repeat what they wrap.
+        let is_empty = text == "error sending request" || text.starts_with("client error");
+        if !is_empty && !parts.iter().any(|part| part.contains(&text)) {
             parts.push(text);
         }
         next = error.source();

@@ -148,14 +148,14 @@ pub struct Push {
 }
 
 impl Report {
-    /// The verdict and its cause in one sentence, for people: `missing: …` or `delivered in 1.042 s (± 0.012 s)`.
+    /// The verdict and its cause in one sentence, for people: `missing: …` or `delivered in 1.042 s (or up to 0.012 s sooner)`.
     #[must_use]
     pub fn sentence(&self) -> String {
         match (&self.cause, self.verdict) {
             (Some(cause), verdict) => format!("{verdict}: {}", cause.summary),
             (None, verdict) => match (self.delivery_seconds, self.delivery_error_seconds) {
                 (Some(delivery), Some(error)) => {
-                    format!("{verdict} in {delivery:.3} s (-{error:.3} s)")
+                    format!("{verdict} in {delivery:.3} s (or up to {error:.3} s sooner)")
                 }
                 _ => verdict.to_string(),
             },

@@ -28,6 +28,8 @@ const ANSWER_GRACE: Duration = Duration::from_secs(2);
 /// Pauses between attempts to open the mailbox: doubling, up to the longest.
 const FIRST_OPEN_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_OPEN_PAUSE: Duration = Duration::from_secs(30);
+/// How much later than its limit an attempt to open the mailbox may end.
+const OPEN_GRACE: Duration = Duration::from_secs(1);
 /// The last look has so long to be answered.
 const LAST_LOOK_LIMIT: Duration = Duration::from_secs(7);
 
@@ -240,9 +242,14 @@ impl Run {
         }
         match self.phase {
             Phase::Over => Action::Finish,
-            Phase::Opening if self.busy => Action::WaitUntil(self.limits.late_after),
+            // It ends by its own limit, a moment later, and says where it hung.
+            Phase::Opening if self.busy && now < self.limits.late_after + OPEN_GRACE => {
+                Action::WaitUntil(self.limits.late_after + OPEN_GRACE)
+            }
             Phase::Opening if now >= self.limits.late_after => self.finish(),
-            Phase::Opening if now < self.not_before => Action::WaitUntil(self.not_before),
+            Phase::Opening if now < self.not_before => {
+                Action::WaitUntil(self.not_before.min(self.limits.late_after))
+            }
             Phase::Opening => {
                 self.busy = true;
                 self.opens += 1;

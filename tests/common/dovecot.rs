@@ -1,0 +1,144 @@
+//! Dovecot: IMAPS with a certificate, LMTP, Maildir.
+
+use super::PASSWORD;
+use super::process::{Process, free_port, open_to_all, run};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub struct Dovecot {
+    pub imaps_port: u16,
+    pub lmtp_port: u16,
+    directory: PathBuf,
+    process: Option<Process>,
+}
+
+impl Dovecot {
+    pub fn start(parent: &Path, certificate: &str, key: &str) -> Self {
+        let directory = parent.join("dovecot");
+        std::fs::create_dir_all(directory.join("mail")).unwrap();
+        open_to_all(&directory);
+        run(Command::new("chown").arg("nobody:nogroup").arg(directory.join("mail")));
+        std::fs::write(directory.join("cert.pem"), certificate).unwrap();
+        std::fs::write(directory.join("key.pem"), key).unwrap();
+        std::fs::write(directory.join("users"), format!("spam@example.org:{{PLAIN}}{PASSWORD}\n")).unwrap();
+        let mut dovecot = Self { imaps_port: free_port(), lmtp_port: free_port(), directory, process: None };
+        std::fs::write(dovecot.directory.join("dovecot.conf"), dovecot.config()).unwrap();
+        dovecot.restart();
+        dovecot
+    }
+
+    fn config(&self) -> String {
+        let directory = self.directory.display();
+        let Self { imaps_port, lmtp_port, .. } = self;
+        format!(
+            r#"base_dir = {directory}/run
+state_dir = {directory}/state
+protocols = imap lmtp
+listen = 127.0.0.1
+log_path = /dev/stderr
+auth_verbose = yes
+ssl = required
+ssl_cert = <{directory}/cert.pem
+ssl_key = <{directory}/key.pem
+mail_location = maildir:~/Maildir
+mail_uid = nobody
+mail_gid = nogroup
+first_valid_uid = 1
+mail_max_userip_connections = 200
+recipient_delimiter = +
+lmtp_save_to_detail_mailbox = yes
+passdb {{
+  driver = passwd-file
+  args = username_format=%u {directory}/users
+}}
+userdb {{
+  driver = static
+  args = home={directory}/mail/%u allow_all_users=yes
+}}
+namespace inbox {{
+  inbox = yes
+  mailbox Junk {{
+    auto = create
+    special_use = \Junk
+  }}
+  mailbox Trash {{
+    auto = create
+    special_use = \Trash
+  }}
+}}
+service imap-login {{
+  process_min_avail = 1
+  inet_listener imap {{
+    port = 0
+  }}
+  inet_listener imaps {{
+    port = {imaps_port}
+    ssl = yes
+  }}
+}}
+service lmtp {{
+  process_min_avail = 1
+  inet_listener lmtp {{
+    port = {lmtp_port}
+  }}
+}}
+service stats {{
+  unix_listener stats-writer {{
+    mode = 0666
+  }}
+}}
+"#
+        )
+    }
+
+    /// Starts it, or starts it again.
+    pub fn restart(&mut self) {
+        self.process = None;
+        let log = self.directory.join("log");
+        let mut command = Command::new("dovecot");
+        command.arg("-F").arg("-c").arg(self.directory.join("dovecot.conf"));
+        let mut process = Process::start("dovecot", &mut command, &log);
+        process.await_port(self.imaps_port);
+        process.await_port(self.lmtp_port);
+        self.process = Some(process);
+    }
+
+    /// Ends it.
+    pub fn stop(&mut self) {
+        self.process = None;
+    }
+
+    /// The mailbox's Maildir.
+    pub fn maildir(&self) -> PathBuf {
+        self.directory.join("mail/spam@example.org/Maildir")
+    }
+
+    /// Runs doveadm on this server.
+    pub fn doveadm(&self, arguments: &[&str]) -> String {
+        run(Command::new("doveadm").arg("-c").arg(self.directory.join("dovecot.conf")).args(arguments))
+    }
+
+    /// Every message in a folder: UID, flags and subject, one a line.
+    pub fn messages(&self, folder: &str) -> Vec<String> {
+        let found = self.doveadm(&["-f", "tab", "fetch", "-u", "spam@example.org", "uid flags hdr.subject", "mailbox", folder]);
+        found.lines().skip(1).map(str::to_owned).collect()
+    }
+
+    /// Saves a message into a folder.
+    pub fn save(&self, folder: &str, raw: &str) {
+        use std::io::Write;
+        let mut child = Command::new("doveadm")
+            .arg("-c")
+            .arg(self.directory.join("dovecot.conf"))
+            .args(["save", "-u", "spam@example.org", "-m", folder])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(raw.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+}
