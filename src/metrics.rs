@@ -106,7 +106,10 @@ pub fn encode(report: &Report) -> String {
         report.verdict.name(),
     );
     let causes = CauseCode::ALL.iter().map(|one| one.name());
-    let cause = report.cause.as_ref().map_or(NO_CAUSE, |cause| cause.code.name());
+    let cause = report
+        .cause
+        .as_ref()
+        .map_or(NO_CAUSE, |cause| cause.code.name());
     page.one_of(&CAUSE, "cause", [NO_CAUSE].into_iter().chain(causes), cause);
     if report.is_interrupted() {
         return page.text();
@@ -131,27 +134,43 @@ fn every_run(page: &Page, report: &Report) {
     page.value(&NEXT_RUN, known(more.next_run_at.map(unix)));
     let late = u32::try_from(report.late_arrivals.len()).unwrap_or(u32::MAX);
     page.value(&LATE_ARRIVALS, f64::from(late));
-    let slowest = report.late_arrivals.iter().map(|late| late.delivery_seconds).reduce(f64::max);
+    let slowest = report
+        .late_arrivals
+        .iter()
+        .map(|late| late.delivery_seconds)
+        .reduce(f64::max);
     page.value(&LATE_ARRIVAL_DELIVERY, known(slowest));
-    page.value(&RECIPIENT_UNBLOCKED, f64::from(u8::from(more.recipient_unblocked)));
+    page.value(
+        &RECIPIENT_UNBLOCKED,
+        f64::from(u8::from(more.recipient_unblocked)),
+    );
     // The push itself cannot be in what is pushed.
-    let stages = Stage::ALL.iter().filter(|stage| **stage != Stage::Push).map(|stage| {
-        let time = report.stages.iter().find(|time| time.name == *stage);
-        (stage.name(), known(time.map(|time| time.seconds)))
-    });
+    let stages = Stage::ALL
+        .iter()
+        .filter(|stage| **stage != Stage::Push)
+        .map(|stage| {
+            let time = report.stages.iter().find(|time| time.name == *stage);
+            (stage.name(), known(time.map(|time| time.seconds)))
+        });
     page.labelled(&STAGE_DURATION, "stage", stages);
     if let Some(left) = more.sender_quota_remaining {
         page.value(&QUOTA_REMAINING, left);
     }
     certificates(page, more);
-    let build = [("version", env!("CARGO_PKG_VERSION")), ("revision", revision())];
+    let build = [
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("revision", revision()),
+    ];
     page.set(&BUILD_INFO, &build, 1.0);
 }
 
 fn certificates(page: &Page, more: &ForMetrics) {
     // A push replaces the whole metric: with one endpoint unseen it is left as it was.
     if !more.certificates.is_empty() && more.certificates.values().all(Option::is_some) {
-        let expiries = more.certificates.iter().map(|(endpoint, at)| (endpoint.as_str(), known(at.map(unix))));
+        let expiries = more
+            .certificates
+            .iter()
+            .map(|(endpoint, at)| (endpoint.as_str(), known(at.map(unix))));
         page.labelled(&CERTIFICATE_EXPIRY, "endpoint", expiries);
     }
 }
@@ -194,7 +213,9 @@ impl Page {
                     return;
                 };
                 let _ = self.registry.register(Box::new(family.clone()));
-                self.families.borrow_mut().insert(metric.name, family.clone());
+                self.families
+                    .borrow_mut()
+                    .insert(metric.name, family.clone());
                 family
             }
         };
@@ -207,13 +228,24 @@ impl Page {
         self.set(metric, &[], value);
     }
 
-    fn labelled<'v>(&self, metric: &Metric, label: &str, values: impl Iterator<Item = (&'v str, f64)>) {
+    fn labelled<'v>(
+        &self,
+        metric: &Metric,
+        label: &str,
+        values: impl Iterator<Item = (&'v str, f64)>,
+    ) {
         for (name, value) in values {
             self.set(metric, &[(label, name)], value);
         }
     }
 
-    fn one_of<'v>(&self, metric: &Metric, label: &str, names: impl Iterator<Item = &'v str>, current: &str) {
+    fn one_of<'v>(
+        &self,
+        metric: &Metric,
+        label: &str,
+        names: impl Iterator<Item = &'v str>,
+        current: &str,
+    ) {
         let values = names.map(|name| (name, f64::from(u8::from(name == current))));
         self.labelled(metric, label, values);
     }
@@ -237,4 +269,3 @@ fn unix(at: DateTime<Utc>) -> f64 {
     let milliseconds = at.timestamp_millis() as f64;
     milliseconds / 1000.0
 }
-

@@ -163,9 +163,9 @@ impl Running {
         match action {
             Action::Open(limit) => {
                 let mailbox = Arc::clone(&self.job.mailbox);
-                self.work = Some(Box::pin(async move {
-                    Done::Opened(mailbox.open(limit).await)
-                }));
+                self.work = Some(Box::pin(
+                    async move { Done::Opened(mailbox.open(limit).await) },
+                ));
             }
             Action::Prepare(limit) => {
                 let sender = Arc::clone(&self.job.sender);
@@ -296,7 +296,11 @@ impl Running {
                     folder: seen.folder.clone(),
                     is_junk: seen.is_junk,
                 };
-                self.wait_line(Stage::Await, &format!("seen in {}", seen.folder), "clean-up");
+                self.wait_line(
+                    Stage::Await,
+                    &format!("seen in {}", seen.folder),
+                    "clean-up",
+                );
                 self.seen.get_or_insert(seen);
                 self.on(Event::Seen(sighting));
             }
@@ -336,7 +340,11 @@ impl Running {
                         .push_overdue(&probe, &token, waited, finish::PUSH_LIMIT)
                         .await;
                     if let Some(error) = push.and_then(|push| push.error) {
-                        tracing::warn!(sink = sink.name(), error, "the interim report was not taken");
+                        tracing::warn!(
+                            sink = sink.name(),
+                            error,
+                            "the interim report was not taken"
+                        );
                     }
                 });
             }
@@ -354,7 +362,12 @@ impl Running {
 
     fn tell(&self, stage: Stage, text: &str, waiting_for: Option<String>) {
         let token = self.message.as_ref().map(|message| message.token.as_str());
-        tracing::debug!(probe = self.job.probe.name, token, stage = stage.name(), "{text}");
+        tracing::debug!(
+            probe = self.job.probe.name,
+            token,
+            stage = stage.name(),
+            "{text}"
+        );
         (self.job.observer)(&Progress {
             at: self.now(),
             stage,

@@ -12,7 +12,13 @@ fn a_run_is_delivered_and_reported_everywhere() {
     let report = outcome.assert("delivered", None, 0);
     assert_eq!(outcome.warnings(), Vec::<String>::new(), "{outcome:#?}");
     assert_eq!(report["folder"], "INBOX");
-    assert_eq!(report["token_found_in"], serde_json::json!(["header", "subject", "body"]));
+    assert_eq!(
+        report["token_found_in"],
+        serde_json::json!(["header", "subject", "body"])
+    );
     assert_eq!(site.dovecot.messages("INBOX"), Vec::<String>::new());
-    assert_eq!(site.gateway.of_probe("email_roundtrip_success", ""), Some("1".to_owned()));
+    assert_eq!(
+        site.gateway.of_probe("email_roundtrip_success", ""),
+        Some("1".to_owned())
+    );
 }

@@ -22,12 +22,14 @@ const RENEWED_BEFORE: TimeDelta = TimeDelta::days(14);
 
 /// Read the config, contact every part, send nothing; say what to fix
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 nothing to fix (warnings aside) · 1 something fails · 2 wrong usage or config
+#[command(
+    after_help = "Exit codes: 0 nothing to fix (warnings aside) · 1 something fails · 2 wrong usage or config
 
 Examples:
   mailprobe check
   mailprobe check external
-  mailprobe check --output json | jq 'select(.level != \"ok\")'")]
+  mailprobe check --output json | jq 'select(.level != \"ok\")'"
+)]
 pub(super) struct Arguments {
     /// Which probes [default: all]
     #[arg(value_name = "PROBE")]
@@ -156,10 +158,22 @@ fn print(format: Format, finding: &Finding) {
 }
 
 fn config_findings(plan: &Plan) -> Vec<Finding> {
-    let names: Vec<_> = plan.probes.iter().map(|probe| probe.name.as_str()).collect();
+    let names: Vec<_> = plan
+        .probes
+        .iter()
+        .map(|probe| probe.name.as_str())
+        .collect();
     let source = plan.source.display();
-    let mut findings = vec![Finding::new("config", Level::Ok, format!("{source}: probes {}", names.join(", ")))];
-    findings.extend(plan.warnings.iter().map(|warning| Finding::new("config", Level::Warn, warning.clone())));
+    let mut findings = vec![Finding::new(
+        "config",
+        Level::Ok,
+        format!("{source}: probes {}", names.join(", ")),
+    )];
+    findings.extend(
+        plan.warnings
+            .iter()
+            .map(|warning| Finding::new("config", Level::Warn, warning.clone())),
+    );
     for probe in &plan.probes {
         let gaps = probe.schedule.gaps(Utc::now());
         if let Some(period) = gaps.and_then(|gaps| gaps.shortest.to_std().ok())
@@ -182,8 +196,12 @@ fn config_findings(plan: &Plan) -> Vec<Finding> {
     }
     if plan.sinks.is_empty() {
         findings.push(
-            Finding::new("config", Level::Warn, "there is no [[sink]]: runs are reported on stdout only")
-                .hint("add a Pushgateway or Uptime Kuma, so that somebody hears of a failure"),
+            Finding::new(
+                "config",
+                Level::Warn,
+                "there is no [[sink]]: runs are reported on stdout only",
+            )
+            .hint("add a Pushgateway or Uptime Kuma, so that somebody hears of a failure"),
         );
     }
     findings
@@ -198,13 +216,23 @@ async fn check_sender(part: &str, plan: &Plan, sender: &SenderPlan) -> Vec<Findi
         Sender::Brevo(brevo) => match brevo.account(PART_LIMIT).await {
             Err(cause) => vec![Finding::of_cause(part, cause)],
             Ok(account) => {
-                let credits = account.credits.map_or("unknown".to_owned(), |credits| credits.to_string());
-                let summary = format!("{} takes the key; plan {}, {credits} messages left", brevo.endpoint(), account.plan);
+                let credits = account
+                    .credits
+                    .map_or("unknown".to_owned(), |credits| credits.to_string());
+                let summary = format!(
+                    "{} takes the key; plan {}, {credits} messages left",
+                    brevo.endpoint(),
+                    account.plan
+                );
                 let mut findings = vec![Finding::new(part, Level::Ok, summary)];
                 if account.relay_enabled == Some(false) {
                     findings.push(
-                        Finding::new(part, Level::Fail, "transactional mail is switched off for this account")
-                            .hint("have Brevo's support activate it"),
+                        Finding::new(
+                            part,
+                            Level::Fail,
+                            "transactional mail is switched off for this account",
+                        )
+                        .hint("have Brevo's support activate it"),
                     );
                 }
                 if account.credits.is_some_and(|credits| credits < 1.0) {
@@ -228,23 +256,39 @@ fn budget(part: &str, plan: &Plan, sender: &SenderPlan) -> Option<Finding> {
     let limit = brevo.daily_limit?;
     let now = Utc::now();
     let end = now + TimeDelta::days(1);
-    let of_this = plan.probes.iter().filter(|probe| probe.sender.name() == sender.name());
+    let of_this = plan
+        .probes
+        .iter()
+        .filter(|probe| probe.sender.name() == sender.name());
     let runs: usize = of_this
         .map(|probe| {
-            let fires = std::iter::successors(probe.schedule.next_after(now), |at| probe.schedule.next_after(*at));
+            let fires = std::iter::successors(probe.schedule.next_after(now), |at| {
+                probe.schedule.next_after(*at)
+            });
             fires.take_while(|at| *at < end).count()
         })
         .sum();
     let runs = u32::try_from(runs).unwrap_or(u32::MAX);
     Some(if runs > limit {
-        Finding::new(part, Level::Warn, format!("the schedules send {runs} messages a day, `daily_limit` is {limit}"))
-            .hint("run less often; other mail of the account needs some of it, too")
+        Finding::new(
+            part,
+            Level::Warn,
+            format!("the schedules send {runs} messages a day, `daily_limit` is {limit}"),
+        )
+        .hint("run less often; other mail of the account needs some of it, too")
     } else {
-        Finding::new(part, Level::Ok, format!("the schedules send {runs} of `daily_limit` {limit} messages a day"))
+        Finding::new(
+            part,
+            Level::Ok,
+            format!("the schedules send {runs} of `daily_limit` {limit} messages a day"),
+        )
     })
 }
 
-async fn check_mailbox(part: &str, made: Result<Mailbox, crate::net::tls::TlsError>) -> Vec<Finding> {
+async fn check_mailbox(
+    part: &str,
+    made: Result<Mailbox, crate::net::tls::TlsError>,
+) -> Vec<Finding> {
     let mailbox = match made {
         Ok(mailbox) => mailbox,
         Err(error) => return vec![Finding::new(part, Level::Fail, error.to_string())],
@@ -254,17 +298,31 @@ async fn check_mailbox(part: &str, made: Result<Mailbox, crate::net::tls::TlsErr
         Err(failure) => findings.push(Finding::of_cause(part, failure.cause)),
         Ok(folders) => {
             let names = folders.names().join(", ");
-            findings.push(Finding::new(part, Level::Ok, format!("logged in; watches {names}")));
+            findings.push(Finding::new(
+                part,
+                Level::Ok,
+                format!("logged in; watches {names}"),
+            ));
             if folders.junk().is_none() {
                 findings.push(
-                    Finding::new(part, Level::Warn, "no junk folder is watched: a message filed as spam is missing, not junked")
-                        .hint("name it with `junk = \"…\"`"),
+                    Finding::new(
+                        part,
+                        Level::Warn,
+                        "no junk folder is watched: a message filed as spam is missing, not junked",
+                    )
+                    .hint("name it with `junk = \"…\"`"),
                 );
             }
             findings.push(match folders.deletion() {
-                Some(way) => Finding::new(part, Level::Ok, format!("messages are deleted by {way}")),
-                None => Finding::new(part, Level::Warn, "the server offers neither UIDPLUS, nor MOVE and a trash folder: messages stay")
-                    .hint("have messages from the probe deleted by a rule of the server after a day"),
+                Some(way) => {
+                    Finding::new(part, Level::Ok, format!("messages are deleted by {way}"))
+                }
+                None => Finding::new(
+                    part,
+                    Level::Warn,
+                    "the server offers neither UIDPLUS, nor MOVE and a trash folder: messages stay",
+                )
+                .hint("have messages from the probe deleted by a rule of the server after a day"),
             });
             folders.close().await;
         }
@@ -281,10 +339,18 @@ fn certificate(part: &str, expiry: Option<DateTime<Utc>>) -> Option<Finding> {
         // Said already, by the failure that it is.
         return None;
     } else if left < RENEWED_BEFORE {
-        Finding::new(part, Level::Warn, format!("the certificate ends on {day}, in {} days", left.num_days()))
-            .hint("renew it, and reload the server")
+        Finding::new(
+            part,
+            Level::Warn,
+            format!("the certificate ends on {day}, in {} days", left.num_days()),
+        )
+        .hint("renew it, and reload the server")
     } else {
-        Finding::new(part, Level::Ok, format!("the certificate is valid until {day}"))
+        Finding::new(
+            part,
+            Level::Ok,
+            format!("the certificate is valid until {day}"),
+        )
     })
 }
 
@@ -298,17 +364,30 @@ async fn check_sink(plan: &Plan, sink: &SinkPlan) -> Vec<Finding> {
         (Sink::Pushgateway(gateway), _) => {
             let probes: Vec<&str> = plan.all_probes.iter().map(String::as_str).collect();
             match gateway.left_overs(Some(&probes), PART_LIMIT).await {
-                Err(error) => vec![
-                    Finding::new(&part, Level::Fail, error)
-                        .hint("is it up, does this machine get there, and are its credentials right?"),
-                ],
+                Err(error) => {
+                    vec![Finding::new(&part, Level::Fail, error).hint(
+                        "is it up, does this machine get there, and are its credentials right?",
+                    )]
+                }
                 Ok(left_overs) => {
                     let mut findings = vec![Finding::new(&part, Level::Ok, "answers")];
                     findings.extend(left_overs.into_iter().map(|one| {
-                        let labels: Vec<_> = one.labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
-                        let level = if one.keeps_out { Level::Fail } else { Level::Warn };
-                        Finding::new(&part, level, format!("group {{{}}} {}", labels.join(", "), one.reason))
-                            .hint(format!("delete it: {}", one.delete))
+                        let labels: Vec<_> = one
+                            .labels
+                            .iter()
+                            .map(|(name, value)| format!("{name}=\"{value}\""))
+                            .collect();
+                        let level = if one.keeps_out {
+                            Level::Fail
+                        } else {
+                            Level::Warn
+                        };
+                        Finding::new(
+                            &part,
+                            level,
+                            format!("group {{{}}} {}", labels.join(", "), one.reason),
+                        )
+                        .hint(format!("delete it: {}", one.delete))
                     }));
                     findings
                 }
@@ -316,10 +395,18 @@ async fn check_sink(plan: &Plan, sink: &SinkPlan) -> Vec<Finding> {
         }
         (Sink::UptimeKuma(kuma), SinkPlan::UptimeKuma(kuma_plan)) => {
             let mut findings = vec![match kuma.is_reachable(PART_LIMIT).await {
-                Ok(()) => Finding::new(&part, Level::Ok, "answers; whether the token is right shows with the first push"),
-                Err(error) => Finding::new(&part, Level::Fail, error).hint("is it up, and does this machine get there?"),
+                Ok(()) => Finding::new(
+                    &part,
+                    Level::Ok,
+                    "answers; whether the token is right shows with the first push",
+                ),
+                Err(error) => Finding::new(&part, Level::Fail, error)
+                    .hint("is it up, and does this machine get there?"),
             }];
-            let probe = plan.probes.iter().find(|probe| probe.name == kuma_plan.probe);
+            let probe = plan
+                .probes
+                .iter()
+                .find(|probe| probe.name == kuma_plan.probe);
             findings.extend(probe.and_then(|probe| interval(&part, probe)));
             findings
         }

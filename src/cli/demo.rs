@@ -26,13 +26,15 @@ const SHOWN: [&str; 5] = [
 ///
 /// Brevo's API, an MX, an IMAP mailbox, a Pushgateway and Uptime Kuma, each on a loopback port of its own.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 the run ended as it should, fault or none · 1 it did not
+#[command(
+    after_help = "Exit codes: 0 the run ended as it should, fault or none · 1 it did not
 
 Examples:
   mailprobe demo
   mailprobe demo --list-faults
   mailprobe demo --fault imap-certificate
-  mailprobe demo --hold                  then, elsewhere: mailprobe run --config THE-FILE-THAT-IT-NAMES")]
+  mailprobe demo --hold                  then, elsewhere: mailprobe run --config THE-FILE-THAT-IT-NAMES"
+)]
 pub(super) struct Arguments {
     /// Play an incident
     #[arg(long, value_name = "NAME", hide_possible_values = true)]
@@ -70,7 +72,10 @@ pub(super) async fn run(arguments: &Arguments) -> u8 {
     world.rearm(arguments.fault);
     output::line("");
     output::line("the world stays until Ctrl-C; a run from elsewhere:");
-    output::line(&format!("  mailprobe run --config {}", world.config().display()));
+    output::line(&format!(
+        "  mailprobe run --config {}",
+        world.config().display()
+    ));
     signals.next().await;
     code
 }
@@ -78,7 +83,10 @@ pub(super) async fn run(arguments: &Arguments) -> u8 {
 fn list_faults() {
     for fault in Fault::value_variants() {
         if let Some(value) = fault.to_possible_value() {
-            let help = value.get_help().map(ToString::to_string).unwrap_or_default();
+            let help = value
+                .get_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
             output::line(&format!("{:<18}  {help}", value.get_name()));
         }
     }
@@ -87,7 +95,10 @@ fn list_faults() {
 async fn play(world: &World, fault: Option<Fault>) -> u8 {
     output::line("a mail world on loopback: Brevo -> MX -> mailbox; Pushgateway, Uptime Kuma");
     if let Some(value) = fault.and_then(|fault| fault.to_possible_value()) {
-        let help = value.get_help().map(ToString::to_string).unwrap_or_default();
+        let help = value
+            .get_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         output::line(&format!("fault {}: {help}", value.get_name()));
     }
     output::line("");
@@ -100,7 +111,10 @@ async fn play(world: &World, fault: Option<Fault>) -> u8 {
         Err(error) => return failure(&error.to_string()),
     };
     let timeline = Timeline::new(false);
-    let options = Options { keep: false, push: true };
+    let options = Options {
+        keep: false,
+        push: true,
+    };
     let jobs = edges.jobs(options, |probe| {
         let (timeline, name) = (timeline.clone(), probe.name.clone());
         Arc::new(move |progress| timeline.show(&name, progress))
@@ -114,7 +128,9 @@ async fn play(world: &World, fault: Option<Fault>) -> u8 {
         return failure("the config has no probe");
     };
     output::line("");
-    text::report(report).iter().for_each(|line| output::line(line));
+    text::report(report)
+        .iter()
+        .for_each(|line| output::line(line));
     show_sinks(world);
     conclude(world, report, fault)
 }
@@ -124,9 +140,16 @@ fn show_sinks(world: &World) {
         output::line("");
         output::line(&format!("Pushgateway received POST {}", request.path));
         let text = String::from_utf8_lossy(&request.body).into_owned();
-        let is_shown = |line: &&str| SHOWN.iter().any(|start| line.starts_with(start)) && !line.ends_with(" 0");
-        text.lines().filter(is_shown).for_each(|line| output::line(&format!("  {line}")));
-        output::line(&format!("  … {} series in all", text.lines().filter(|line| !line.starts_with('#')).count()));
+        let is_shown = |line: &&str| {
+            SHOWN.iter().any(|start| line.starts_with(start)) && !line.ends_with(" 0")
+        };
+        text.lines()
+            .filter(is_shown)
+            .for_each(|line| output::line(&format!("  {line}")));
+        output::line(&format!(
+            "  … {} series in all",
+            text.lines().filter(|line| !line.starts_with('#')).count()
+        ));
     }
     for request in pushes(&world.kuma().requests(), "GET") {
         output::line("");
@@ -151,21 +174,36 @@ fn conclude(world: &World, report: &Report, fault: Option<Fault>) -> u8 {
         None => report.success && report.warnings.is_empty(),
         Some((verdict, code)) => {
             let cause = report.cause.as_ref().map(|cause| cause.code);
-            let warned = report.warnings.iter().any(|warning| Some(warning.code) == code);
+            let warned = report
+                .warnings
+                .iter()
+                .any(|warning| Some(warning.code) == code);
             report.verdict == verdict && (cause == code || warned)
         }
     };
     output::line("");
     if let Some((untouched, all)) = world.crowd() {
-        output::line(&format!("{untouched} of {all} messages of others are as they were, flags included"));
+        output::line(&format!(
+            "{untouched} of {all} messages of others are as they were, flags included"
+        ));
         is_right &= untouched == all;
     }
-    let what = if fault.is_some() { "this incident" } else { "a mail path that works" };
+    let what = if fault.is_some() {
+        "this incident"
+    } else {
+        "a mail path that works"
+    };
     if is_right {
-        output::line(&coloured(&format!("as it should be for {what}"), Colour::Green));
+        output::line(&coloured(
+            &format!("as it should be for {what}"),
+            Colour::Green,
+        ));
         0
     } else {
-        output::line(&coloured(&format!("not as it should be for {what}"), Colour::Red));
+        output::line(&coloured(
+            &format!("not as it should be for {what}"),
+            Colour::Red,
+        ));
         1
     }
 }

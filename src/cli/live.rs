@@ -39,7 +39,11 @@ impl Timeline {
     pub(super) fn show(&self, probe: &str, progress: &Progress) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         self.wipe();
-        let name = if self.named { format!("{probe}  ") } else { String::new() };
+        let name = if self.named {
+            format!("{probe}  ")
+        } else {
+            String::new()
+        };
         output::line(&format!(
             "{name}{:>9.3} s  {:<15}  {}",
             progress.at.as_secs_f64(),
@@ -78,7 +82,11 @@ impl Timeline {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(waiting) = waiting.as_ref() {
             let seconds = waiting.since.elapsed().as_secs_f64();
-            let _ = write!(stderr(), "\r\x1b[K{frame} waiting for {} {seconds:.1} s", waiting.of);
+            let _ = write!(
+                stderr(),
+                "\r\x1b[K{frame} waiting for {} {seconds:.1} s",
+                waiting.of
+            );
             let _ = stderr().flush();
         }
     }

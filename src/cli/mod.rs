@@ -70,7 +70,10 @@ pub fn main() -> ExitCode {
     };
     log::init(arguments.common.log_format, arguments.common.log_level);
     tls::install_crypto_provider();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             output::error(&format!("error: cannot start: {error}"));

@@ -103,7 +103,9 @@ pub(super) async fn run(arguments: &Arguments, common: &Common) -> u8 {
         push,
     };
     let timeline = Timeline::new(plan.probes.len() > 1);
-    let jobs = edges.jobs(options, |probe| observer(arguments.output, &timeline, probe));
+    let jobs = edges.jobs(options, |probe| {
+        observer(arguments.output, &timeline, probe)
+    });
     let ticker = (arguments.output == Format::Text).then(|| timeline.tick());
     let runs = all(jobs, &stopped, |report| {
         if arguments.output == Format::Json {
@@ -149,7 +151,9 @@ fn conclude(
         }
         Format::Text => {
             for report in reports {
-                text::report(report).iter().for_each(|line| output::line(line));
+                text::report(report)
+                    .iter()
+                    .for_each(|line| output::line(line));
             }
             if !push && !arguments.no_push && !plan.sinks.is_empty() {
                 output::error(

@@ -19,12 +19,22 @@ pub(super) fn report(report: &Report) -> Vec<String> {
     let mut lines = vec![format!("{}: {verdict}{rest}", report.probe)];
     if let Some(cause) = &report.cause {
         lines.push(format!("  cause: {}", cause.code));
-        lines.extend(cause.evidence.iter().map(|one| format!("  evidence: {one}")));
+        lines.extend(
+            cause
+                .evidence
+                .iter()
+                .map(|one| format!("  evidence: {one}")),
+        );
         lines.push(format!("  hint: {}", cause.hint));
     }
     for warning in &report.warnings {
         lines.push(format!("  warning: {} ({})", warning.summary, warning.code));
-        lines.extend(warning.evidence.iter().map(|one| format!("    evidence: {one}")));
+        lines.extend(
+            warning
+                .evidence
+                .iter()
+                .map(|one| format!("    evidence: {one}")),
+        );
         if !warning.hint.is_empty() {
             lines.push(format!("    hint: {}", warning.hint));
         }
@@ -36,7 +46,9 @@ pub(super) fn report(report: &Report) -> Vec<String> {
         ));
     }
     let id = report.sender.message_id.as_deref();
-    let id = id.map(|id| format!(", message id {id}")).unwrap_or_default();
+    let id = id
+        .map(|id| format!(", message id {id}"))
+        .unwrap_or_default();
     lines.push(format!("  run: {}{id}", report.run));
     lines
 }

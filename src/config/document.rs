@@ -3,11 +3,11 @@
 use super::Environment;
 use super::plan::{SecretPlan, SecretSource};
 use crate::secret::Secret;
-use toml::Spanned;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Longer values are not quoted in faults.
@@ -186,7 +186,10 @@ impl<'d> Section<'d> {
         self.checked(key, |text| {
             let found = words.iter().find(|(word, _)| *word == text);
             found.map(|(_, value)| *value).ok_or_else(|| {
-                let words: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+                let words: Vec<_> = words
+                    .iter()
+                    .map(|(word, _)| format!("\"{word}\""))
+                    .collect();
                 format!("is none of {}", words.join(", "))
             })
         })
@@ -231,8 +234,9 @@ impl<'d> Section<'d> {
             return None;
         }
         self.checked(key, |text| {
-            humantime::parse_duration(text)
-                .map_err(|_| "is not a duration; write it like \"90s\", \"5m\" or \"1h30m\"".to_owned())
+            humantime::parse_duration(text).map_err(|_| {
+                "is not a duration; write it like \"90s\", \"5m\" or \"1h30m\"".to_owned()
+            })
         })
     }
 
@@ -338,7 +342,8 @@ impl<'d> Entry<'_, 'd> {
 
     /// The value as a secret.
     pub(super) fn secret(self, environment: Option<Environment<'_>>) -> Option<SecretPlan> {
-        let shape = "is no secret; write { env = \"NAME\" }, { file = \"PATH\" } or \"the secret itself\"";
+        let shape =
+            "is no secret; write { env = \"NAME\" }, { file = \"PATH\" } or \"the secret itself\"";
         let (source, value) = match self.value.get_ref() {
             DeValue::String(text) => (SecretSource::Literal, Some(text.to_string())),
             DeValue::Table(table) => {
@@ -384,7 +389,9 @@ impl<'d> Entry<'_, 'd> {
                 Ok(value) => value,
                 Err(error) => {
                     let path = path.display();
-                    self.hidden_fault(&format!("comes from file `{path}`, which cannot be read: {error}"));
+                    self.hidden_fault(&format!(
+                        "comes from file `{path}`, which cannot be read: {error}"
+                    ));
                     return None;
                 }
             },

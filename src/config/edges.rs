@@ -39,7 +39,11 @@ fn brevo(
 ) -> Option<BrevoPlan> {
     let api_key = section.required_secret("api_key", environment);
     if let (Some(key), Some(entry)) = (&api_key, section.entry("api_key"))
-        && !key.value.expose().bytes().all(|byte| byte.is_ascii_graphic())
+        && !key
+            .value
+            .expose()
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic())
     {
         entry.hidden_fault("has a character in it that no API key has, such as a space");
     }
@@ -93,7 +97,11 @@ pub(super) fn mailbox(
             ("none", TlsMode::None),
         ],
     );
-    let default_port = if tls == Some(TlsMode::Implicit) { 993 } else { 143 };
+    let default_port = if tls == Some(TlsMode::Implicit) {
+        993
+    } else {
+        143
+    };
     let port = match section.entry("port") {
         Some(_) => section.integer("port", 1, u32::from(u16::MAX)),
         None => Some(default_port),
@@ -125,7 +133,9 @@ pub(super) fn mailbox(
         && !is_loopback(address)
         && let Some(entry) = section.entry("tls")
     {
-        entry.fault("would send the password in clear; say `allow_plaintext = true` if that is wanted");
+        entry.fault(
+            "would send the password in clear; say `allow_plaintext = true` if that is wanted",
+        );
     }
     section.end();
     let address = address?;
@@ -197,7 +207,10 @@ fn pushgateway(section: &Section<'_>, environment: Environment<'_>) -> Option<Pu
     let url = section.required("url", |text| {
         let url = base_url(text)?;
         if url.path().contains("/metrics") {
-            return Err("is longer than the gateway's own URL; leave /metrics and what follows away".to_owned());
+            return Err(
+                "is longer than the gateway's own URL; leave /metrics and what follows away"
+                    .to_owned(),
+            );
         }
         Ok(url)
     });
@@ -219,7 +232,9 @@ fn pushgateway(section: &Section<'_>, environment: Environment<'_>) -> Option<Pu
         section.fault("there is both a `password` and a `bearer_token`");
     }
     let credentials = match (username, password, bearer) {
-        (Some(username), Some(password), None) => Some(HttpCredentials::Basic { username, password }),
+        (Some(username), Some(password), None) => {
+            Some(HttpCredentials::Basic { username, password })
+        }
         (None, None, Some(token)) => Some(HttpCredentials::Bearer(token)),
         _ => None,
     };
@@ -272,7 +287,8 @@ fn uptime_kuma(
     let probe = match (section.entry("probe"), probes.all) {
         (None, [only]) => Some(only.clone()),
         (None, _) => {
-            section.fault("`probe` is missing: a monitor stands for one probe, and there are several");
+            section
+                .fault("`probe` is missing: a monitor stands for one probe, and there are several");
             None
         }
         (Some(_), all) => section.checked("probe", |name| {
@@ -283,7 +299,9 @@ fn uptime_kuma(
             }
         }),
     };
-    let is_wanted = probe.as_ref().is_some_and(|probe| probes.selected.contains(probe));
+    let is_wanted = probe
+        .as_ref()
+        .is_some_and(|probe| probes.selected.contains(probe));
     let given = section.required_secret("push_url", is_wanted.then_some(environment));
     let interim = section.boolean("interim", false);
     let ca_file = ca_file(section);
@@ -331,6 +349,8 @@ fn ca_file(section: &Section<'_>) -> Option<PathBuf> {
 
 fn warn_of_plaintext(section: &Section<'_>, url: &Url, what: &str) {
     if url.scheme() == "http" && !url.host_str().is_some_and(is_loopback) {
-        section.warn(&format!("{what} goes over the network in clear: the URL begins with http://"));
+        section.warn(&format!(
+            "{what} goes over the network in clear: the URL begins with http://"
+        ));
     }
 }

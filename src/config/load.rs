@@ -56,7 +56,10 @@ pub fn load(
         Ok(_) | Err(None) if !faults.is_empty() => Err(ConfigError::Faulty(faults)),
         Ok(plan) => Ok(Plan { warnings, ..plan }),
         Err(Some(error)) => Err(error),
-        Err(None) => Err(ConfigError::Faulty(vec![format!("{}: nothing can be made of it", path.display())])),
+        Err(None) => Err(ConfigError::Faulty(vec![format!(
+            "{}: nothing can be made of it",
+            path.display()
+        )])),
     }
 }
 
@@ -69,7 +72,9 @@ fn read(path: &Path) -> Result<String, ConfigError> {
         .map_err(|error| unreadable(error.to_string()))?
         .len();
     if size > LARGEST_FILE {
-        return Err(unreadable(format!("it has {size} bytes, which is no config")));
+        return Err(unreadable(format!(
+            "it has {size} bytes, which is no config"
+        )));
     }
     let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
     String::from_utf8(bytes).map_err(|error| unreadable(format!("it is not UTF-8: {error}")))
@@ -109,15 +114,32 @@ impl<'d> Loader<'d> {
         let selected = select(path, &names, selected)?;
         let is_selected = |probe: &&RawProbe| selected.contains(&probe.name);
         let complete = || probes.iter().filter_map(|(_, probe)| probe.as_ref());
-        let wanted_senders: Vec<_> = complete().filter(is_selected).map(|one| &one.sender).collect();
-        let wanted_mailboxes: Vec<_> = complete().filter(is_selected).map(|one| &one.mailbox).collect();
+        let wanted_senders: Vec<_> = complete()
+            .filter(is_selected)
+            .map(|one| &one.sender)
+            .collect();
+        let wanted_mailboxes: Vec<_> = complete()
+            .filter(is_selected)
+            .map(|one| &one.mailbox)
+            .collect();
         let senders = self.parts("sender", |name, section, environment| {
-            edges::sender(name, section, environment.filter(|_| wanted_senders.iter().any(|one| *one == name)))
+            edges::sender(
+                name,
+                section,
+                environment.filter(|_| wanted_senders.iter().any(|one| *one == name)),
+            )
         });
         let mailboxes = self.parts("mailbox", |name, section, environment| {
-            edges::mailbox(name, section, environment.filter(|_| wanted_mailboxes.iter().any(|one| *one == name)))
+            edges::mailbox(
+                name,
+                section,
+                environment.filter(|_| wanted_mailboxes.iter().any(|one| *one == name)),
+            )
         });
-        let known = Probes { all: &names, selected: &selected };
+        let known = Probes {
+            all: &names,
+            selected: &selected,
+        };
         let sinks = self.sinks(&known);
         self.later_issues();
         self.file.end();
@@ -165,7 +187,10 @@ impl<'d> Loader<'d> {
                 let secret = entry.at(value).secret(Some(self.environment))?;
                 // Keys of runs before `token_key` was set were derived from the sender's API key.
                 let value = secret.value.expose();
-                Some([TokenKey::from_bytes(value.as_bytes()), TokenKey::derived_from(value)])
+                Some([
+                    TokenKey::from_bytes(value.as_bytes()),
+                    TokenKey::derived_from(value),
+                ])
             })
             .flatten()
             .collect()
@@ -174,7 +199,10 @@ impl<'d> Loader<'d> {
     /// The NAMEs of `[kind.NAME]`.
     fn names(&self, kind: &'static str) -> Vec<String> {
         match self.file.entry(kind).map(|entry| entry.value.get_ref()) {
-            Some(DeValue::Table(table)) => table.keys().map(|name| name.get_ref().to_string()).collect(),
+            Some(DeValue::Table(table)) => table
+                .keys()
+                .map(|name| name.get_ref().to_string())
+                .collect(),
             _ => Vec::new(),
         }
     }
@@ -238,7 +266,8 @@ impl<'d> Loader<'d> {
             }
         }
         if self.file.entry("probe").is_none() {
-            self.file.fault("there is no [[probe]], so there is nothing to do");
+            self.file
+                .fault("there is no [[probe]], so there is nothing to do");
         }
         probes
     }
@@ -261,7 +290,11 @@ impl<'d> Loader<'d> {
 }
 
 /// The probes that were asked for, in the order of the file.
-fn select(path: &Path, names: &[String], selected: &[String]) -> Result<Vec<String>, Option<ConfigError>> {
+fn select(
+    path: &Path,
+    names: &[String],
+    selected: &[String],
+) -> Result<Vec<String>, Option<ConfigError>> {
     if let Some(unknown) = selected.iter().find(|name| !names.contains(name)) {
         // A file without probes has a fault of its own.
         return Err((!names.is_empty()).then(|| ConfigError::UnknownProbe {
@@ -300,7 +333,9 @@ fn probe(
         None => Some(Tz::UTC),
     };
     let schedule = match section.entry("schedule") {
-        Some(_) => section.checked("schedule", |text| Schedule::parse(text, zone.unwrap_or(Tz::UTC))),
+        Some(_) => section.checked("schedule", |text| {
+            Schedule::parse(text, zone.unwrap_or(Tz::UTC))
+        }),
         None => Schedule::parse(DEFAULT_SCHEDULE, zone.unwrap_or(Tz::UTC)).ok(),
     };
     let jitter = section.duration("jitter", Duration::ZERO);

@@ -64,7 +64,5 @@ pub fn find(named: Option<&Path>, variable: Environment<'_>) -> Result<PathBuf, 
     }
 }
 
-
-
 #[cfg(test)]
 mod tests;

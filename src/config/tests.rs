@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use std::time::Duration;
 
 fn fixtures(kind: &str) -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config").join(kind);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/config")
+        .join(kind);
     let mut found: Vec<PathBuf> = std::fs::read_dir(root)
         .unwrap()
         .map(|file| file.unwrap().path())
@@ -20,7 +22,9 @@ fn variable(name: &str) -> Option<String> {
     let value = match name {
         "BREVO_API_KEY" => "xkeysib-0123456789abcdef",
         "EMAIL_MONITOR_IMAP_PASSWORD" => "correct horse battery staple",
-        "UPTIME_KUMA_PUSH_URL" => "https://kuma.example.org/api/push/AbCdEfGh0123/?status=up&msg=OK&ping=",
+        "UPTIME_KUMA_PUSH_URL" => {
+            "https://kuma.example.org/api/push/AbCdEfGh0123/?status=up&msg=OK&ping="
+        }
         "MAILPROBE_TOKEN_KEY" => "0123456789abcdef0123456789abcdef\n",
         "SHORT" => "hunter2-secret",
         "NOT_A_PUSH_URL" => "https://kuma.example.org/dashboard/very-secret-token",
@@ -46,10 +50,18 @@ fn every_bad_config_gets_exactly_its_message_and_no_secret_is_in_it() {
     assert!(bad.len() >= 30, "only {} fixtures", bad.len());
     let mut wrong = Vec::new();
     for path in bad {
-        let error = read(&path).expect_err(&format!("{} is good", path.display())).to_string();
+        let error = read(&path)
+            .expect_err(&format!("{} is good", path.display()))
+            .to_string();
         let directory = format!("{}/", path.parent().unwrap().display());
         let told = error.replace(&directory, "") + "\n";
-        for secret in ["hunter2", "very secret", "very-secret", "xkeysib", "battery"] {
+        for secret in [
+            "hunter2",
+            "very secret",
+            "very-secret",
+            "xkeysib",
+            "battery",
+        ] {
             assert!(!told.contains(secret), "{}: {told}", path.display());
         }
         let file = path.with_extension("txt");
@@ -58,7 +70,10 @@ fn every_bad_config_gets_exactly_its_message_and_no_secret_is_in_it() {
         }
         let expected = std::fs::read_to_string(&file).unwrap_or_default();
         if told != expected {
-            wrong.push(format!("{}\n  told:     {told}  expected: {expected}", path.display()));
+            wrong.push(format!(
+                "{}\n  told:     {told}  expected: {expected}",
+                path.display()
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -78,7 +93,9 @@ fn every_good_config_is_read() {
 #[test]
 fn the_smallest_config_gets_every_default() {
     let plan = good("smallest.toml");
-    let [probe] = plan.probes.as_slice() else { panic!() };
+    let [probe] = plan.probes.as_slice() else {
+        panic!()
+    };
     assert_eq!(probe.schedule.to_string(), "*/20 * * * * (UTC)");
     assert_eq!(probe.late_after, Duration::from_secs(300));
     assert_eq!(probe.timeout, Duration::from_secs(900));
@@ -87,7 +104,10 @@ fn the_smallest_config_gets_every_default() {
     assert_eq!(brevo.base_url.as_str(), "https://api.brevo.com/v3");
     assert!(brevo.unblock_recipient);
     let mailbox = &probe.mailbox;
-    assert_eq!((mailbox.port, mailbox.tls, mailbox.auth), (993, TlsMode::Implicit, MailboxAuth::Auto));
+    assert_eq!(
+        (mailbox.port, mailbox.tls, mailbox.auth),
+        (993, TlsMode::Implicit, MailboxAuth::Auto)
+    );
     assert_eq!(mailbox.tls_server_name, "imap.example.org");
     assert_eq!(mailbox.folders, ["INBOX"]);
     assert_eq!(mailbox.junk, JunkFolder::Auto);
@@ -98,21 +118,38 @@ fn the_smallest_config_gets_every_default() {
 #[test]
 fn what_the_whole_config_says_is_in_the_plan() {
     let plan = good("whole.toml");
-    let names: Vec<&str> = plan.probes.iter().map(|probe| probe.name.as_str()).collect();
+    let names: Vec<&str> = plan
+        .probes
+        .iter()
+        .map(|probe| probe.name.as_str())
+        .collect();
     assert_eq!(names, ["external", "second"]);
-    let [external, second] = plan.probes.as_slice() else { panic!() };
+    let [external, second] = plan.probes.as_slice() else {
+        panic!()
+    };
     assert!(std::sync::Arc::ptr_eq(&external.sender, &second.sender));
-    assert_eq!(external.schedule.to_string(), "*/20 * * * * (Europe/Berlin)");
+    assert_eq!(
+        external.schedule.to_string(),
+        "*/20 * * * * (Europe/Berlin)"
+    );
     assert_eq!(external.mailbox.port, 143);
     assert_eq!(external.mailbox.tls_server_name, "mail.example.org");
     assert_eq!(external.mailbox.junk, JunkFolder::Named("Spam".to_owned()));
-    let [SinkPlan::Pushgateway(gateway), SinkPlan::UptimeKuma(kuma)] = plan.sinks.iter().map(AsRef::as_ref).collect::<Vec<_>>()[..] else {
+    let [SinkPlan::Pushgateway(gateway), SinkPlan::UptimeKuma(kuma)] =
+        plan.sinks.iter().map(AsRef::as_ref).collect::<Vec<_>>()[..]
+    else {
         panic!()
     };
-    assert_eq!(gateway.url.as_str(), "http://gateway.monitoring:9091/prefix");
+    assert_eq!(
+        gateway.url.as_str(),
+        "http://gateway.monitoring:9091/prefix"
+    );
     assert_eq!(gateway.labels["site"], "home");
     assert_eq!(kuma.probe, "external");
-    assert_eq!(kuma.push_url.value.expose(), "https://kuma.example.org/api/push/AbCdEfGh0123");
+    assert_eq!(
+        kuma.push_url.value.expose(),
+        "https://kuma.example.org/api/push/AbCdEfGh0123"
+    );
     assert!(plan.keyring.identity("second").is_some());
 }
 
@@ -141,15 +178,29 @@ fn only_the_secrets_of_the_selected_probes_are_read() {
     let plan = load(&path, &["second".to_owned()], &without_kuma).unwrap();
     assert_eq!(plan.probes.len(), 1);
     assert_eq!(plan.sinks.len(), 1);
-    let error = load(&path, &["external".to_owned()], &without_kuma).unwrap_err().to_string();
-    assert!(error.contains("comes from variable `UPTIME_KUMA_PUSH_URL`, which is not set"), "{error}");
+    let error = load(&path, &["external".to_owned()], &without_kuma)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("comes from variable `UPTIME_KUMA_PUSH_URL`, which is not set"),
+        "{error}"
+    );
 }
 
 #[test]
 fn an_unknown_probe_is_named_beside_those_that_there_are() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config/good");
-    let error = load(&root.join("whole.toml"), &["extrenal".to_owned()], &variable).unwrap_err().to_string();
-    assert!(error.ends_with("there is no probe `extrenal`; there are: external, second"), "{error}");
+    let error = load(
+        &root.join("whole.toml"),
+        &["extrenal".to_owned()],
+        &variable,
+    )
+    .unwrap_err()
+    .to_string();
+    assert!(
+        error.ends_with("there is no probe `extrenal`; there are: external, second"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -158,7 +209,10 @@ fn a_secret_comes_from_a_file_without_its_last_line_break() {
     std::fs::write(directory.path().join("key"), "xkeysib-from-a-file\n").unwrap();
     let smallest = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config/good/smallest.toml");
     let text = std::fs::read_to_string(smallest).unwrap();
-    let file = format!("{{ file = \"{}\" }}", directory.path().join("key").display());
+    let file = format!(
+        "{{ file = \"{}\" }}",
+        directory.path().join("key").display()
+    );
     let path = directory.path().join("mailprobe.toml");
     std::fs::write(&path, text.replace("{ env = \"BREVO_API_KEY\" }", &file)).unwrap();
     let plan = read(&path).unwrap();
@@ -166,17 +220,27 @@ fn a_secret_comes_from_a_file_without_its_last_line_break() {
     assert_eq!(brevo.api_key.value.expose(), "xkeysib-from-a-file");
     std::fs::remove_file(directory.path().join("key")).unwrap();
     let error = read(&path).unwrap_err().to_string();
-    assert!(error.contains("which cannot be read: No such file"), "{error}");
+    assert!(
+        error.contains("which cannot be read: No such file"),
+        "{error}"
+    );
 }
 
 #[test]
 fn the_config_is_looked_for_in_order() {
     let none = |_: &str| None;
-    let from_variable = |name: &str| (name == "MAILPROBE_CONFIG").then(|| "/from/variable".to_owned());
-    assert_eq!(find(Some(Path::new("/named")), &from_variable), Ok("/named".into()));
+    let from_variable =
+        |name: &str| (name == "MAILPROBE_CONFIG").then(|| "/from/variable".to_owned());
+    assert_eq!(
+        find(Some(Path::new("/named")), &from_variable),
+        Ok("/named".into())
+    );
     assert_eq!(find(None, &from_variable), Ok("/from/variable".into()));
     let error = find(None, &none).unwrap_err().to_string();
-    assert!(error.starts_with("error: no config found: looked for `mailprobe.toml` and `/etc/"), "{error}");
+    assert!(
+        error.starts_with("error: no config found: looked for `mailprobe.toml` and `/etc/"),
+        "{error}"
+    );
 }
 
 fn whole() -> String {

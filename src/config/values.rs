@@ -21,7 +21,9 @@ pub(super) fn text(text: &str) -> Result<String, String> {
 pub(super) fn probe_name(name: &str) -> Result<String, String> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.is_empty() || name.len() > 64 || !name.chars().all(is_allowed) {
-        return Err("is no name for a probe; use 1 to 64 letters, digits, `.`, `_` and `-`".to_owned());
+        return Err(
+            "is no name for a probe; use 1 to 64 letters, digits, `.`, `_` and `-`".to_owned(),
+        );
     }
     Ok(name.to_owned())
 }
@@ -39,7 +41,9 @@ pub(super) fn address(text: &str) -> Result<String, String> {
 pub(super) fn host(text: &str) -> Result<String, String> {
     match ServerName::try_from(text.to_owned()) {
         Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("is not a host name or an IP address (a port has a key of its own)".to_owned()),
+        Err(_) => {
+            Err("is not a host name or an IP address (a port has a key of its own)".to_owned())
+        }
     }
 }
 
@@ -47,7 +51,9 @@ pub(super) fn host(text: &str) -> Result<String, String> {
 pub(super) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
-        || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 /// The base URL of an HTTP API, without a slash at its end.
@@ -80,7 +86,10 @@ pub(super) fn push_url(text: &str) -> Result<Url, String> {
     let path = url.path().trim_end_matches('/').to_owned();
     let token = path.rsplit_once("/api/push/").map(|(_, token)| token);
     if token.is_none_or(|token| token.is_empty() || token.contains('/')) {
-        return Err("is not a push URL; it ends in /api/push/TOKEN, as the monitor's page shows it".to_owned());
+        return Err(
+            "is not a push URL; it ends in /api/push/TOKEN, as the monitor's page shows it"
+                .to_owned(),
+        );
     }
     url.set_path(&path);
     Ok(url)
@@ -89,7 +98,9 @@ pub(super) fn push_url(text: &str) -> Result<Url, String> {
 /// A label name that Prometheus takes and that we do not use ourselves.
 pub(super) fn label(name: &str) -> Result<(), String> {
     let mut chars = name.chars();
-    let starts = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    let starts = chars
+        .next()
+        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
     if !starts || !chars.all(|c| c.is_ascii_alphanumeric() || c == '_') || name.starts_with("__") {
         return Err(format!("has `{name}`, which is no label name"));
     }

@@ -83,7 +83,10 @@ impl Brevo {
     /// Takes requests with this API key, and relays to this MX.
     #[must_use]
     pub fn new(key: &str, mx: SocketAddr) -> Self {
-        let state = State { credits: 300, ..State::default() };
+        let state = State {
+            credits: 300,
+            ..State::default()
+        };
         Self {
             state: Arc::new(Mutex::new(state)),
             key: key.to_owned(),
@@ -125,7 +128,8 @@ impl Brevo {
         let behaviour = {
             let mut state = self.state();
             let next = state.next.pop_front();
-            next.or_else(|| state.then.clone()).unwrap_or(Behaviour::Accept)
+            next.or_else(|| state.then.clone())
+                .unwrap_or(Behaviour::Accept)
         };
         match behaviour {
             Behaviour::Accept => self.take(request),
@@ -143,13 +147,19 @@ impl Brevo {
             return error(400, "bad_request", "Input must be a valid JSON object");
         };
         let Some(outgoing) = Outgoing::of(&body) else {
-            return error(400, "missing_parameter", "sender, to, subject or htmlContent is missing");
+            return error(
+                400,
+                "missing_parameter",
+                "sender, to, subject or htmlContent is missing",
+            );
         };
         let mut state = self.state();
         if state.credits == 0 {
             return error(400, "not_enough_credits", "You do not have enough credits");
         }
-        let key = body.pointer("/headers/idempotencyKey").and_then(Value::as_str);
+        let key = body
+            .pointer("/headers/idempotencyKey")
+            .and_then(Value::as_str);
         if let Some(key) = key
             && state.keys.contains_key(key)
         {
@@ -157,9 +167,15 @@ impl Brevo {
         }
         state.credits -= 1;
         let number = 10_000_000_000_u64 + u64::try_from(state.keys.len()).unwrap_or_default();
-        let id = format!("<{}.{number}@smtp-relay.mailin.fr>", Utc::now().format("%Y%m%d%H%M"));
+        let id = format!(
+            "<{}.{number}@smtp-relay.mailin.fr>",
+            Utc::now().format("%Y%m%d%H%M")
+        );
         state.keys.insert(key.unwrap_or(&id).to_owned(), id.clone());
-        let is_blocked = state.blocked.iter().any(|one| one.email.eq_ignore_ascii_case(&outgoing.to));
+        let is_blocked = state
+            .blocked
+            .iter()
+            .any(|one| one.email.eq_ignore_ascii_case(&outgoing.to));
         let event = if is_blocked { "blocked" } else { "requests" };
         state.events.push(outgoing.event(event, &id, None));
         let hold = state.hold;
@@ -179,18 +195,27 @@ impl Brevo {
     async fn relay(&self, outgoing: &Outgoing, id: &str) {
         let mut pause = Duration::from_millis(500);
         loop {
-            let mx = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(self.mx.ip().to_string())
-                .port(self.mx.port())
-                .timeout(Some(Duration::from_secs(10)))
-                .build();
-            let Some(envelope) = outgoing.envelope() else { return };
+            let mx =
+                AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(self.mx.ip().to_string())
+                    .port(self.mx.port())
+                    .timeout(Some(Duration::from_secs(10)))
+                    .build();
+            let Some(envelope) = outgoing.envelope() else {
+                return;
+            };
             let outcome = mx.send_raw(&envelope, outgoing.raw(id).as_bytes()).await;
             let (event, reason, again) = match outcome {
-                Ok(response) => ("delivered", response.message().collect::<Vec<_>>().join(" "), false),
+                Ok(response) => (
+                    "delivered",
+                    response.message().collect::<Vec<_>>().join(" "),
+                    false,
+                ),
                 Err(error) if error.is_permanent() => ("hardBounces", error.to_string(), false),
                 Err(error) => ("deferred", error.to_string(), true),
             };
-            self.state().events.push(outgoing.event(event, id, Some(reason)));
+            self.state()
+                .events
+                .push(outgoing.event(event, id, Some(reason)));
             if !again {
                 return;
             }
@@ -213,7 +238,11 @@ impl Brevo {
     }
 
     fn blocked_contacts(&self, request: &Request) -> Response {
-        let number = |name| request.query(name).and_then(|text| text.parse::<usize>().ok());
+        let number = |name| {
+            request
+                .query(name)
+                .and_then(|text| text.parse::<usize>().ok())
+        };
         let state = self.state();
         let contacts: Vec<Value> = state
             .blocked
@@ -227,15 +256,24 @@ impl Brevo {
                 })
             })
             .collect();
-        Response::json(200, &json!({ "count": state.blocked.len(), "contacts": contacts }))
+        Response::json(
+            200,
+            &json!({ "count": state.blocked.len(), "contacts": contacts }),
+        )
     }
 
     fn unblock(&self, path: &str) -> Response {
-        let escaped = path.trim_start_matches("/smtp/blockedContacts/").replace('+', "%2B");
-        let email = url::form_urlencoded::parse(escaped.as_bytes()).next().map(|(name, _)| name.into_owned());
+        let escaped = path
+            .trim_start_matches("/smtp/blockedContacts/")
+            .replace('+', "%2B");
+        let email = url::form_urlencoded::parse(escaped.as_bytes())
+            .next()
+            .map(|(name, _)| name.into_owned());
         let mut state = self.state();
         let before = state.blocked.len();
-        state.blocked.retain(|one| Some(&one.email) != email.as_ref());
+        state
+            .blocked
+            .retain(|one| Some(&one.email) != email.as_ref());
         if state.blocked.len() == before {
             return error(404, "document_not_found", "Contact does not exist");
         }
@@ -282,7 +320,11 @@ struct Outgoing {
 
 impl Outgoing {
     fn of(body: &Value) -> Option<Self> {
-        let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let text = |pointer: &str| {
+            body.pointer(pointer)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
         let headers = body.get("headers").and_then(Value::as_object);
         Some(Self {
             from: text("/sender/email")?,
@@ -301,14 +343,25 @@ impl Outgoing {
     }
 
     fn envelope(&self) -> Option<Envelope> {
-        let from = "bounces-310273391-29@ab.d.sender-sib.com".parse::<Address>().ok()?;
+        let from = "bounces-310273391-29@ab.d.sender-sib.com"
+            .parse::<Address>()
+            .ok()?;
         Envelope::new(Some(from), vec![self.to.parse().ok()?]).ok()
     }
 
     /// The message as Brevo writes it: own fields, HTML with its tracking image, alternative parts.
     fn raw(&self, id: &str) -> String {
-        let Self { from, from_name, to, subject, .. } = self;
-        let name = from_name.as_deref().map(|name| format!("\"{name}\" ")).unwrap_or_default();
+        let Self {
+            from,
+            from_name,
+            to,
+            subject,
+            ..
+        } = self;
+        let name = from_name
+            .as_deref()
+            .map(|name| format!("\"{name}\" "))
+            .unwrap_or_default();
         let date = Utc::now().format("%a, %e %b %Y %H:%M:%S +0000");
         let mut raw = format!(
             "Date: {date}\r\nSubject: {subject}\r\nMessage-Id: {id}\r\nOrigin-messageId: {id}\r\n\
@@ -348,7 +401,10 @@ fn title_case(name: &str) -> String {
     let words = name.split('-').map(|word| {
         let mut chars = word.chars();
         let first = chars.next().map(|c| c.to_ascii_uppercase());
-        first.into_iter().chain(chars.map(|c| c.to_ascii_lowercase())).collect::<String>()
+        first
+            .into_iter()
+            .chain(chars.map(|c| c.to_ascii_lowercase()))
+            .collect::<String>()
     });
     words.collect::<Vec<_>>().join("-")
 }

@@ -26,8 +26,13 @@ impl Authority {
     pub fn new() -> Result<Self, rcgen::Error> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "mailprobe demo CA");
-        Ok(Self(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?))
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "mailprobe demo CA");
+        Ok(Self(CertifiedIssuer::self_signed(
+            params,
+            KeyPair::generate()?,
+        )?))
     }
 
     /// Its own certificate, PEM: what clients trust.
@@ -62,7 +67,11 @@ impl Authority {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], der))
+            .and_then(|builder| {
+                builder
+                    .with_no_client_auth()
+                    .with_single_cert(vec![certificate.der().clone()], der)
+            })
             // The key has just been made for this certificate.
             .map_err(|_| rcgen::Error::RemoteKeyError)?;
         Ok(TlsAcceptor::from(Arc::new(config)))

@@ -38,7 +38,9 @@ impl Fault {
             Self::BrevoQuota => (Verdict::Refused, Some(CauseCode::SenderQuotaExhausted)),
             Self::BrevoRate => (Verdict::Delivered, Some(CauseCode::SenderRateLimited)),
             Self::BrevoDown => (Verdict::Refused, Some(CauseCode::SenderFailed)),
-            Self::ImapDown | Self::ImapHang => (Verdict::Undetermined, Some(CauseCode::MailboxUnreachable)),
+            Self::ImapDown | Self::ImapHang => {
+                (Verdict::Undetermined, Some(CauseCode::MailboxUnreachable))
+            }
             Self::ImapPassword => (Verdict::Undetermined, Some(CauseCode::MailboxLoginRefused)),
             Self::ImapCertificate => (Verdict::Undetermined, Some(CauseCode::MailboxTlsInvalid)),
             Self::PushGatewayDown => (Verdict::Delivered, Some(CauseCode::SinkFailed)),
@@ -58,10 +60,20 @@ impl Fault {
                 (Some(Behaviour::Answer(limited)), None)
             }
             Self::BrevoKey => (None, answer(401, "unauthorized", "Key not found")),
-            Self::BrevoQuota => (None, answer(400, "not_enough_credits", "You do not have enough credits, please buy more")),
+            Self::BrevoQuota => (
+                None,
+                answer(
+                    400,
+                    "not_enough_credits",
+                    "You do not have enough credits, please buy more",
+                ),
+            ),
             Self::BrevoDown => {
                 let page = "<html><body><h1>503 Service Temporarily Unavailable</h1></body></html>";
-                (None, Some(Behaviour::Answer(super::http::Response::text(503, page))))
+                (
+                    None,
+                    Some(Behaviour::Answer(super::http::Response::text(503, page))),
+                )
             }
             _ => (None, None),
         }

@@ -49,7 +49,10 @@ impl Response {
     pub fn json(status: u16, body: &Value) -> Self {
         Self::Answer {
             status,
-            headers: vec![("content-type".to_owned(), "application/json; charset=utf-8".to_owned())],
+            headers: vec![(
+                "content-type".to_owned(),
+                "application/json; charset=utf-8".to_owned(),
+            )],
             body: body.to_string(),
         }
     }
@@ -59,7 +62,10 @@ impl Response {
     pub fn text(status: u16, body: &str) -> Self {
         Self::Answer {
             status,
-            headers: vec![("content-type".to_owned(), "text/plain; charset=utf-8".to_owned())],
+            headers: vec![(
+                "content-type".to_owned(),
+                "text/plain; charset=utf-8".to_owned(),
+            )],
             body: body.to_owned(),
         }
     }
@@ -78,13 +84,19 @@ impl Request {
     /// A header field's value; the name in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(one, _)| one == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(one, _)| one == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// A value of the query.
     #[must_use]
     pub fn query(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(one, _)| one == name).map(|(_, value)| value.as_str())
+        self.query
+            .iter()
+            .find(|(one, _)| one == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -121,12 +133,18 @@ where
     let mut buffer = Vec::new();
     while let Some(request) = read(&mut stream, &mut buffer).await? {
         match handler(request).await {
-            Response::Answer { status, headers, body } => {
+            Response::Answer {
+                status,
+                headers,
+                body,
+            } => {
                 let mut head = format!("HTTP/1.1 {status} -\r\ncontent-length: {}\r\n", body.len());
                 for (name, value) in headers {
                     head.push_str(&format!("{name}: {value}\r\n"));
                 }
-                stream.write_all(format!("{head}\r\n{body}").as_bytes()).await?;
+                stream
+                    .write_all(format!("{head}\r\n{body}").as_bytes())
+                    .await?;
                 stream.flush().await?;
             }
             Response::Bytes(bytes) => {
@@ -144,7 +162,10 @@ where
 }
 
 /// The next request; none where the client closed.
-async fn read<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -> io::Result<Option<Request>> {
+async fn read<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    buffer: &mut Vec<u8>,
+) -> io::Result<Option<Request>> {
     loop {
         if let Some((request, length)) = parse(buffer)? {
             buffer.drain(..length);
@@ -169,10 +190,17 @@ fn parse(buffer: &[u8]) -> io::Result<Option<(Request, usize)>> {
     let headers: Vec<(String, String)> = head
         .headers
         .iter()
-        .map(|field| (field.name.to_ascii_lowercase(), String::from_utf8_lossy(field.value).into_owned()))
+        .map(|field| {
+            (
+                field.name.to_ascii_lowercase(),
+                String::from_utf8_lossy(field.value).into_owned(),
+            )
+        })
         .collect();
     let length = headers.iter().find(|(name, _)| name == "content-length");
-    let length: usize = length.and_then(|(_, value)| value.parse().ok()).unwrap_or(0);
+    let length: usize = length
+        .and_then(|(_, value)| value.parse().ok())
+        .unwrap_or(0);
     let end = start.saturating_add(length);
     let Some(body) = buffer.get(start..end) else {
         return Ok(None);
@@ -182,7 +210,9 @@ fn parse(buffer: &[u8]) -> io::Result<Option<(Request, usize)>> {
     let request = Request {
         method: head.method.unwrap_or_default().to_owned(),
         path: path.to_owned(),
-        query: url::form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
+        query: url::form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .collect(),
         headers,
         body: body.to_vec(),
     };

@@ -10,7 +10,8 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-const CAPABILITIES: &str = "IMAP4rev1 SASL-IR LITERAL+ IDLE UIDPLUS MOVE SPECIAL-USE LIST-EXTENDED AUTH=PLAIN";
+const CAPABILITIES: &str =
+    "IMAP4rev1 SASL-IR LITERAL+ IDLE UIDPLUS MOVE SPECIAL-USE LIST-EXTENDED AUTH=PLAIN";
 /// Dovecot tells IDLE so much later.
 const IDLE_DELAY: Duration = Duration::from_millis(500);
 
@@ -61,17 +62,25 @@ struct Open {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn run(mut self) -> io::Result<()> {
-        self.say(&format!("* OK [CAPABILITY {CAPABILITIES}] Dovecot ready.\r\n")).await?;
+        self.say(&format!(
+            "* OK [CAPABILITY {CAPABILITIES}] Dovecot ready.\r\n"
+        ))
+        .await?;
         while let Some(line) = self.line().await? {
             let Some((tag, rest)) = line.split_once(' ') else {
-                self.say("* BAD Error in IMAP command received by server.\r\n").await?;
+                self.say("* BAD Error in IMAP command received by server.\r\n")
+                    .await?;
                 continue;
             };
             let (tag, rest) = (tag.to_owned(), rest.to_owned());
             let (verb, arguments) = rest.split_once(' ').unwrap_or((&rest, ""));
             let verb = verb.to_ascii_uppercase();
             if verb == "LOGOUT" {
-                return self.say(&format!("* BYE Logging out\r\n{tag} OK Logout completed.\r\n")).await;
+                return self
+                    .say(&format!(
+                        "* BYE Logging out\r\n{tag} OK Logout completed.\r\n"
+                    ))
+                    .await;
             }
             let answer = match verb.as_str() {
                 "IDLE" => self.idle().await?,
@@ -97,7 +106,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     async fn authenticate(&mut self, arguments: &str) -> io::Result<String> {
-        let initial = arguments.split_once(' ').map(|(_, initial)| initial.to_owned());
+        let initial = arguments
+            .split_once(' ')
+            .map(|(_, initial)| initial.to_owned());
         let response = match initial {
             Some(initial) => initial,
             None => {
@@ -164,10 +175,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// What has changed since the client heard last.
     fn news(&mut self) -> String {
         let mut text = String::new();
-        let Some(open) = &mut self.folder else { return text };
-        let now = self.store.with(&open.name, |folder| uids_of(folder)).unwrap_or_default();
+        let Some(open) = &mut self.folder else {
+            return text;
+        };
+        let now = self
+            .store
+            .with(&open.name, |folder| uids_of(folder))
+            .unwrap_or_default();
         let gone: Vec<usize> = (0..open.uids.len())
-            .filter(|index| open.uids.get(*index).is_some_and(|uid| now.binary_search(uid).is_err()))
+            .filter(|index| {
+                open.uids
+                    .get(*index)
+                    .is_some_and(|uid| now.binary_search(uid).is_err())
+            })
             .collect();
         for index in gone.into_iter().rev() {
             open.uids.remove(index);
@@ -201,21 +221,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 text.push_str(&self.news());
             }
             "SEARCH" => {
-                let hits = self.store.with(&name, |folder| search(folder, arguments)).unwrap_or_default();
+                let hits = self
+                    .store
+                    .with(&name, |folder| search(folder, arguments))
+                    .unwrap_or_default();
                 let hits: Vec<String> = hits.iter().map(u32::to_string).collect();
                 let _ = write!(text, "* SEARCH {}\r\n", hits.join(" "));
             }
-            "STORE" | "EXPUNGE" if is_read_only => return "%TAG% NO [READ-ONLY] Mailbox is read-only\r\n".to_owned(),
+            "STORE" | "EXPUNGE" if is_read_only => {
+                return "%TAG% NO [READ-ONLY] Mailbox is read-only\r\n".to_owned();
+            }
             "STORE" => {
                 self.store.with(&name, |folder| {
-                    for message in folder.messages.iter_mut().filter(|one| is_in(set, one.uid, u32::MAX)) {
+                    for message in folder
+                        .messages
+                        .iter_mut()
+                        .filter(|one| is_in(set, one.uid, u32::MAX))
+                    {
                         message.flags.insert("\\Deleted".to_owned());
                     }
                 });
             }
             "EXPUNGE" => {
                 self.store.with(&name, |folder| {
-                    folder.messages.retain(|one| !is_in(set, one.uid, u32::MAX) || !one.flags.contains("\\Deleted"));
+                    folder.messages.retain(|one| {
+                        !is_in(set, one.uid, u32::MAX) || !one.flags.contains("\\Deleted")
+                    });
                 });
                 text.push_str(&self.news());
             }
@@ -249,7 +280,13 @@ fn uids_of(folder: &Folder) -> Vec<u32> {
 
 /// Whether a sequence set names this UID; `*` is the last one (RFC 3501 section 9).
 fn is_in(set: &str, uid: u32, last: u32) -> bool {
-    let number = |text: &str| if text == "*" { Some(last) } else { text.parse().ok() };
+    let number = |text: &str| {
+        if text == "*" {
+            Some(last)
+        } else {
+            text.parse().ok()
+        }
+    };
     set.split(',').any(|item| {
         let (first, second) = item.split_once(':').unwrap_or((item, item));
         match (number(first), number(second)) {
@@ -262,13 +299,21 @@ fn is_in(set: &str, uid: u32, last: u32) -> bool {
 fn fetched(sequence: usize, message: &Stored, items: &str) -> String {
     let mut text = format!("* {sequence} FETCH (UID {}", message.uid);
     if items.contains("INTERNALDATE") {
-        let _ = write!(text, " INTERNALDATE \"{}\"", message.stored_at.format("%d-%b-%Y %H:%M:%S +0000"));
+        let _ = write!(
+            text,
+            " INTERNALDATE \"{}\"",
+            message.stored_at.format("%d-%b-%Y %H:%M:%S +0000")
+        );
     }
     let raw = String::from_utf8_lossy(&message.raw);
     if let Some((_, names)) = items.split_once("HEADER.FIELDS (") {
         let names = names.split(')').next().unwrap_or_default();
         let fields = fields(&raw, names);
-        let _ = write!(text, " BODY[HEADER.FIELDS ({names})]<0> {{{}}}\r\n{fields}", fields.len());
+        let _ = write!(
+            text,
+            " BODY[HEADER.FIELDS ({names})]<0> {{{}}}\r\n{fields}",
+            fields.len()
+        );
     } else if items.contains("BODY.PEEK[]") {
         let _ = write!(text, " BODY[]<0> {{{}}}\r\n{raw}", raw.len());
     }
@@ -297,7 +342,12 @@ fn fields(raw: &str, names: &str) -> String {
 /// `HEADER <name> "" SINCE <day>`, which is all that a probe asks for.
 fn search(folder: &Folder, criteria: &str) -> Vec<u32> {
     let words: Vec<&str> = criteria.split(' ').collect();
-    let after = |word: &str| words.iter().position(|one| *one == word).and_then(|at| words.get(at + 1));
+    let after = |word: &str| {
+        words
+            .iter()
+            .position(|one| *one == word)
+            .and_then(|at| words.get(at + 1))
+    };
     let since = after("SINCE").and_then(|day| NaiveDate::parse_from_str(day, "%d-%b-%Y").ok());
     let has_field = |message: &Stored| match after("HEADER") {
         Some(name) => fields(&String::from_utf8_lossy(&message.raw), name).len() > 2,

@@ -58,7 +58,9 @@ impl World {
     /// # Errors
     /// No port, no directory for its files, no randomness.
     pub async fn start(fault: Option<Fault>) -> io::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("mailprobe-demo-").tempdir()?;
+        let directory = tempfile::Builder::new()
+            .prefix("mailprobe-demo-")
+            .tempdir()?;
         let authority = Authority::new().map_err(io::Error::other)?;
         let listen = || TcpListener::bind(("127.0.0.1", 0));
         let (api, mx, imap) = (listen().await?, listen().await?, listen().await?);
@@ -81,11 +83,17 @@ impl World {
         };
         world.write(&ports, &secrets, &authority)?;
         world.prepare(fault);
-        let tls = authority.acceptor(&[NAME, "127.0.0.1"]).map_err(io::Error::other)?;
+        let tls = authority
+            .acceptor(&[NAME, "127.0.0.1"])
+            .map_err(io::Error::other)?;
         let servers = &mut world.servers;
         servers.spawn(world.brevo.clone().serve(api, Some(tls.clone())));
         servers.spawn(mx::serve(mx, Arc::clone(&world.store)));
-        servers.spawn(sinks::serve_uptime_kuma(kuma, secrets.kuma_token, world.kuma.clone()));
+        servers.spawn(sinks::serve_uptime_kuma(
+            kuma,
+            secrets.kuma_token,
+            world.kuma.clone(),
+        ));
         match fault {
             Some(Fault::PushGatewayDown) => drop(gateway),
             _ => {
@@ -100,7 +108,9 @@ impl World {
             },
         };
         let tls = match fault {
-            Some(Fault::ImapCertificate) => authority.acceptor(&["other.example.net"]).map_err(io::Error::other)?,
+            Some(Fault::ImapCertificate) => authority
+                .acceptor(&["other.example.net"])
+                .map_err(io::Error::other)?,
             _ => tls,
         };
         match fault {
@@ -150,10 +160,16 @@ impl World {
     #[must_use]
     pub fn crowd(&self) -> Option<(usize, usize)> {
         let inbox = self.store.folder("INBOX")?;
-        let untouched = inbox.messages.iter().take(self.crowd).enumerate().filter(|(number, message)| {
-            let (raw, flags) = foreign(*number);
-            message.raw == raw && message.flags.iter().map(String::as_str).eq(flags)
-        });
+        let untouched =
+            inbox
+                .messages
+                .iter()
+                .take(self.crowd)
+                .enumerate()
+                .filter(|(number, message)| {
+                    let (raw, flags) = foreign(*number);
+                    message.raw == raw && message.flags.iter().map(String::as_str).eq(flags)
+                });
         (self.crowd > 0).then(|| (untouched.count(), self.crowd))
     }
 
@@ -189,7 +205,10 @@ impl World {
     /// The config, and the files that it refers to.
     fn write(&self, ports: &Ports, secrets: &Secrets, authority: &Authority) -> io::Result<()> {
         let directory = self.directory.path();
-        let kuma = format!("http://{}/api/push/{}?status=up&msg=OK&ping=", ports.kuma, secrets.kuma_token);
+        let kuma = format!(
+            "http://{}/api/push/{}?status=up&msg=OK&ping=",
+            ports.kuma, secrets.kuma_token
+        );
         std::fs::write(directory.join("ca.pem"), authority.pem())?;
         std::fs::write(directory.join("brevo-api-key"), &secrets.api_key)?;
         std::fs::write(directory.join("imap-password"), &secrets.password)?;
@@ -221,7 +240,12 @@ impl Secrets {
 }
 
 fn config(directory: &Path, ports: &Ports) -> String {
-    let Ports { brevo, imap, gateway, kuma: _ } = ports;
+    let Ports {
+        brevo,
+        imap,
+        gateway,
+        kuma: _,
+    } = ports;
     let directory = directory.display();
     format!(
         r#"[[probe]]
@@ -265,15 +289,27 @@ push_url = {{ file = "{directory}/kuma-push-url" }}
 
 /// Somebody else's message: every few a look-alike of ours, a forgery, or one that another client has marked.
 fn foreign(number: usize) -> (Vec<u8>, Vec<&'static str>) {
-    let token = format!("e2e-probe-{}", "abcdefghijklmnopqrstuvwxyz234567".repeat(2).get(..42).unwrap_or_default());
+    let token = format!(
+        "e2e-probe-{}",
+        "abcdefghijklmnopqrstuvwxyz234567"
+            .repeat(2)
+            .get(..42)
+            .unwrap_or_default()
+    );
     let subject = match number % 5 {
         0 => format!("[E2E Monitor] {token}\r\nX-Mailprobe-Token: {token}"),
         1 => format!("Re: [E2E Monitor] {token}"),
         2 => "[E2E Monitor] e2e-probe-1795000000-ab12cd".to_owned(),
         _ => format!("Invoice {number}"),
     };
-    let raw = format!("From: somebody@example.net\r\nTo: spam@example.org\r\nSubject: {subject}\r\n\r\nNumber {number}\r\n");
-    let flags = if number.is_multiple_of(7) { vec!["\\Deleted"] } else { Vec::new() };
+    let raw = format!(
+        "From: somebody@example.net\r\nTo: spam@example.org\r\nSubject: {subject}\r\n\r\nNumber {number}\r\n"
+    );
+    let flags = if number.is_multiple_of(7) {
+        vec!["\\Deleted"]
+    } else {
+        Vec::new()
+    };
     (raw.into_bytes(), flags)
 }
 

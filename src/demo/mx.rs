@@ -27,7 +27,12 @@ pub async fn serve(listener: TcpListener, store: Arc<Store>) {
     }
 }
 
-async fn converse(stream: TcpStream, peer: SocketAddr, store: &Arc<Store>, number: u32) -> io::Result<()> {
+async fn converse(
+    stream: TcpStream,
+    peer: SocketAddr,
+    store: &Arc<Store>,
+    number: u32,
+) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     reply(&mut stream, "220 mail.example.org ESMTP Postfix").await?;
     let mut helo = String::new();
@@ -43,7 +48,11 @@ async fn converse(stream: TcpStream, peer: SocketAddr, store: &Arc<Store>, numbe
         match verb.to_ascii_uppercase().as_str() {
             "EHLO" | "HELO" => {
                 helo = rest.to_owned();
-                reply(&mut stream, "250-mail.example.org\r\n250-ENHANCEDSTATUSCODES\r\n250 8BITMIME").await?;
+                reply(
+                    &mut stream,
+                    "250-mail.example.org\r\n250-ENHANCEDSTATUSCODES\r\n250 8BITMIME",
+                )
+                .await?;
             }
             "MAIL" => {
                 from = address(rest);
@@ -60,7 +69,14 @@ async fn converse(stream: TcpStream, peer: SocketAddr, store: &Arc<Store>, numbe
                 tokio::time::sleep(FILTER).await;
                 let id = format!("4F2A{number:07X}");
                 reply(&mut stream, &format!("250 2.0.0 Ok: queued as {id}")).await?;
-                let hop = Hop { helo: helo.clone(), peer, from: from.clone(), to: to.clone(), id, received_at };
+                let hop = Hop {
+                    helo: helo.clone(),
+                    peer,
+                    from: from.clone(),
+                    to: to.clone(),
+                    id,
+                    received_at,
+                };
                 let store = Arc::clone(store);
                 tokio::spawn(async move {
                     tokio::time::sleep(QUEUE).await;
@@ -114,7 +130,14 @@ struct Hop {
 impl Hop {
     /// Fields in the shapes of Postfix 3.7, Rspamd 3.4 and Dovecot 2.3.
     fn stamp(&self, raw: &[u8]) -> Vec<u8> {
-        let Self { helo, peer, from, to, id, received_at } = self;
+        let Self {
+            helo,
+            peer,
+            from,
+            to,
+            id,
+            received_at,
+        } = self;
         let date = |at: DateTime<Utc>| at.format("%a, %e %b %Y %H:%M:%S +0000").to_string();
         let (smtp, lmtp) = (date(*received_at), date(Utc::now()));
         let mut message = format!(

@@ -13,11 +13,17 @@ impl Received {
     /// Every request so far.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn add(&self, request: Request) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(request);
     }
 }
 
@@ -25,7 +31,9 @@ impl Received {
 pub async fn serve_pushgateway(listener: TcpListener, received: Received) {
     serve(listener, None, move |request: Request| {
         let response = match (request.method.as_str(), request.path.as_str()) {
-            ("GET", "/api/v1/metrics") => Response::json(200, &json!({ "status": "success", "data": [] })),
+            ("GET", "/api/v1/metrics") => {
+                Response::json(200, &json!({ "status": "success", "data": [] }))
+            }
             ("GET", "/-/ready") => Response::text(200, "OK"),
             ("POST" | "PUT", path) if path.starts_with("/metrics/job/") => Response::text(200, ""),
             _ => Response::text(404, "404 page not found"),
@@ -42,7 +50,10 @@ pub async fn serve_uptime_kuma(listener: TcpListener, token: String, received: R
         let response = if request.path == format!("/api/push/{token}") {
             Response::json(200, &json!({ "ok": true }))
         } else {
-            Response::json(404, &json!({ "ok": false, "msg": "Monitor not found or not active." }))
+            Response::json(
+                404,
+                &json!({ "ok": false, "msg": "Monitor not found or not active." }),
+            )
         };
         received.add(request);
         async move { response }

@@ -37,7 +37,10 @@ pub struct Store {
 impl Default for Store {
     /// INBOX and Junk, empty.
     fn default() -> Self {
-        let empty = Folder { messages: Vec::new(), next_uid: 1 };
+        let empty = Folder {
+            messages: Vec::new(),
+            next_uid: 1,
+        };
         let names = ["INBOX", "Junk"];
         Self {
             folders: Mutex::new(names.map(|name| (name.to_owned(), empty.clone())).into()),

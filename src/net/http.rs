@@ -97,10 +97,21 @@ impl Http {
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &answer {
             Ok(answer) => {
-                tracing::trace!(host = self.host, status = answer.status, bytes = answer.body.len(), milliseconds, "http answer");
+                tracing::trace!(
+                    host = self.host,
+                    status = answer.status,
+                    bytes = answer.body.len(),
+                    milliseconds,
+                    "http answer"
+                );
             }
             Err(fault) => {
-                tracing::trace!(host = self.host, fault = fault.to_string(), milliseconds, "http failure");
+                tracing::trace!(
+                    host = self.host,
+                    fault = fault.to_string(),
+                    milliseconds,
+                    "http failure"
+                );
             }
         }
         answer
@@ -180,7 +191,9 @@ impl std::fmt::Display for Fault {
         match self {
             Self::Unreachable(reason) => write!(f, "no connection: {reason}"),
             Self::Certificate(fault) => f.write_str(&fault.reason),
-            Self::TimedOut(limit) => write!(f, "no answer within {} s", limit.as_secs_f64().round()),
+            Self::TimedOut(limit) => {
+                write!(f, "no answer within {} s", limit.as_secs_f64().round())
+            }
             Self::Broken(reason) => write!(f, "the connection broke off: {reason}"),
         }
     }
@@ -189,7 +202,10 @@ impl std::fmt::Display for Fault {
 /// Text of a server's making on one line, at a length that a report can bear.
 #[must_use]
 pub fn quotable(text: &str) -> String {
-    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+        .collect();
     let line = words.join(" ");
     if line.chars().count() <= LONGEST_QUOTED {
         return line;
@@ -242,7 +258,8 @@ mod tests {
 
     async fn ask(url: &Url) -> Result<Answer, Fault> {
         let http = Http::new(url, None).unwrap();
-        http.send(http.client().get(url.clone()), Duration::from_millis(300)).await
+        http.send(http.client().get(url.clone()), Duration::from_millis(300))
+            .await
     }
 
     #[tokio::test]
@@ -251,17 +268,24 @@ mod tests {
         assert_eq!(stalls, Fault::TimedOut(Duration::from_millis(300)));
         let cuts = ask(&answering(b"", false).await).await.unwrap_err();
         assert!(matches!(cuts, Fault::Broken(_)), "{cuts:?}");
-        let babbles = ask(&answering(b"220 mail.example.org ESMTP\r\n", true).await).await.unwrap_err();
+        let babbles = ask(&answering(b"220 mail.example.org ESMTP\r\n", true).await)
+            .await
+            .unwrap_err();
         assert!(matches!(babbles, Fault::Broken(_)), "{babbles:?}");
     }
 
     #[tokio::test]
     async fn nothing_listening_is_no_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url: Url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let url: Url = format!("http://{}/", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
         drop(listener);
         let fault = ask(&url).await.unwrap_err();
-        assert!(matches!(&fault, Fault::Unreachable(reason) if reason.contains("refused")), "{fault:?}");
+        assert!(
+            matches!(&fault, Fault::Unreachable(reason) if reason.contains("refused")),
+            "{fault:?}"
+        );
     }
 
     #[tokio::test]
@@ -269,12 +293,19 @@ mod tests {
         let begun = b"HTTP/1.1 201 Created\r\nContent-Length: 50\r\n\r\n{\"mess";
         let answer = ask(&answering(begun, false).await).await.unwrap();
         assert_eq!((answer.status, answer.is_complete), (201, false));
-        assert_eq!(ask(&answering(begun, true).await).await.unwrap().status, 201);
+        assert_eq!(
+            ask(&answering(begun, true).await).await.unwrap().status,
+            201
+        );
     }
 
     #[tokio::test]
     async fn a_redirect_is_an_answer_and_is_not_followed() {
-        let url = answering(b"HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", false).await;
+        let url = answering(
+            b"HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+            false,
+        )
+        .await;
         assert_eq!(ask(&url).await.unwrap().status, 301);
     }
 

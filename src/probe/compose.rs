@@ -62,7 +62,13 @@ pub struct Occasion {
 /// The message of one run.
 #[must_use]
 pub fn compose(identity: &Identity, from: Author, occasion: &Occasion) -> Message {
-    let Occasion { sent_at, wait, keep, nonce, uuid } = *occasion;
+    let Occasion {
+        sent_at,
+        wait,
+        keep,
+        nonce,
+        uuid,
+    } = *occasion;
     let token = identity.mint(sent_at, wait, keep, nonce);
     let probe = &identity.probe;
     let sent = rfc3339(sent_at);
@@ -127,7 +133,10 @@ mod tests {
             key: TokenKey::from_bytes(&[7; 16]),
             previous_keys: Vec::new(),
         };
-        let from = Author { address: "monitoring@example.org".to_owned(), name: None };
+        let from = Author {
+            address: "monitoring@example.org".to_owned(),
+            name: None,
+        };
         let occasion = Occasion {
             sent_at: DateTime::from_timestamp(1_795_000_000, 0).unwrap(),
             wait: Duration::from_secs(900),
@@ -141,7 +150,11 @@ mod tests {
     #[test]
     fn the_subject_line_stays_under_76_characters() {
         let message = message(false);
-        assert!(format!("Subject: {}", message.subject).len() < 76, "{}", message.subject);
+        assert!(
+            format!("Subject: {}", message.subject).len() < 76,
+            "{}",
+            message.subject
+        );
         assert_eq!(message.subject, format!("[E2E Monitor] {}", message.token));
     }
 
@@ -149,15 +162,30 @@ mod tests {
     fn both_bodies_and_the_field_carry_the_token_and_no_link() {
         let message = message(false);
         for body in [&message.text, &message.html] {
-            assert!(body.contains(&message.token) && !body.contains("://"), "{body}");
+            assert!(
+                body.contains(&message.token) && !body.contains("://"),
+                "{body}"
+            );
         }
-        assert!(message.headers.contains(&(TOKEN_FIELD.to_owned(), message.token.clone())));
-        assert!(message.headers.iter().all(|(name, value)| name.is_ascii() && value.is_ascii()));
+        assert!(
+            message
+                .headers
+                .contains(&(TOKEN_FIELD.to_owned(), message.token.clone()))
+        );
+        assert!(
+            message
+                .headers
+                .iter()
+                .all(|(name, value)| name.is_ascii() && value.is_ascii())
+        );
     }
 
     #[test]
     fn the_idempotency_key_is_a_random_uuid_of_version_4() {
-        assert_eq!(message(false).idempotency_key, "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(
+            message(false).idempotency_key,
+            "ffffffff-ffff-4fff-bfff-ffffffffffff"
+        );
     }
 
     #[test]

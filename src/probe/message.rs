@@ -141,8 +141,7 @@ impl Fields {
                         fields.tokens.push(value);
                         None
                     } else if name.eq_ignore_ascii_case("Auto-Submitted") {
-                        is_automatic(&value)
-                            .then_some("it is an automatic answer (Auto-Submitted)")
+                        is_automatic(&value).then_some("it is an automatic answer (Auto-Submitted)")
                     } else {
                         name.get(..7)
                             .is_some_and(|start| start.eq_ignore_ascii_case("Resent-"))

@@ -16,7 +16,12 @@ fn tokens() -> (Keyring, String, String) {
     };
     let mint = |key: u8| {
         let sent_at = chrono::DateTime::from_timestamp(1_795_000_000, 0).unwrap();
-        identity(key).mint(sent_at, std::time::Duration::from_secs(900), false, [1, 2, 3, 4])
+        identity(key).mint(
+            sent_at,
+            std::time::Duration::from_secs(900),
+            false,
+            [1, 2, 3, 4],
+        )
     };
     (Keyring::new(vec![identity(7)]), mint(7), mint(8))
 }
@@ -77,14 +82,23 @@ fn with_crlf(raw: &[u8]) -> Vec<u8> {
 fn read(raw: &[u8], keyring: &Keyring, token: &str) -> Expected {
     let token_found_in = token_places(raw, token)
         .into_iter()
-        .map(|place| serde_json::to_value(place).unwrap().as_str().unwrap().to_owned())
+        .map(|place| {
+            serde_json::to_value(place)
+                .unwrap()
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     let (recognition, deletable, reason) = match recognise(raw, keyring) {
         Recognition::Ours(ours) => {
             assert_eq!(ours.claims.token, token);
             ("ours", Some(ours.deletable), None)
         }
-        Recognition::Quoted { token: quoted, reason } => {
+        Recognition::Quoted {
+            token: quoted,
+            reason,
+        } => {
             assert_eq!(quoted, token);
             ("quoted", None, Some(reason.to_owned()))
         }
@@ -106,7 +120,12 @@ fn every_fixture_is_read_as_its_json_says_with_either_line_end() {
         let expected: Expected = serde_json::from_str(&json).unwrap();
         let raw = fill(&std::fs::read(&path).unwrap(), &token, &forged);
         assert_eq!(read(&raw, &keyring, &token), expected, "{}", path.display());
-        assert_eq!(read(&with_crlf(&raw), &keyring, &token), expected, "{} with CRLF", path.display());
+        assert_eq!(
+            read(&with_crlf(&raw), &keyring, &token),
+            expected,
+            "{} with CRLF",
+            path.display()
+        );
     }
 }
 
@@ -121,7 +140,12 @@ fn no_prefix_of_a_fixture_panics_or_becomes_deletable_before_its_header_ends() {
             let _ = token_places(prefix, &token);
             if let Recognition::Ours(_) = recognise(prefix, &keyring) {
                 // Fields that disqualify may be cut off; a message that shows ours in full is never invented.
-                assert_ne!(whole, Recognition::Foreign, "{} up to {end}", path.display());
+                assert_ne!(
+                    whole,
+                    Recognition::Foreign,
+                    "{} up to {end}",
+                    path.display()
+                );
             }
         }
     }
@@ -134,8 +158,16 @@ fn a_header_of_100_kilobytes_is_read() {
     for number in 0..1500 {
         raw.push_str(&format!("ARC-Seal: i={number}; {}\r\n", "x".repeat(60)));
     }
-    raw.push_str(&format!("{TOKEN_FIELD}: {token}\r\nSubject: {SUBJECT_PREFIX}{token}\r\n\r\n"));
-    assert!(matches!(recognise(raw.as_bytes(), &keyring), Recognition::Ours(Ours { deletable: true, .. })));
+    raw.push_str(&format!(
+        "{TOKEN_FIELD}: {token}\r\nSubject: {SUBJECT_PREFIX}{token}\r\n\r\n"
+    ));
+    assert!(matches!(
+        recognise(raw.as_bytes(), &keyring),
+        Recognition::Ours(Ours {
+            deletable: true,
+            ..
+        })
+    ));
 }
 
 /// Lines that make up mail, with tokens among them.
@@ -155,7 +187,10 @@ fn mail_like() -> impl Strategy<Value = Vec<u8>> {
         "[ -~]{0,30}",
         "[A-Za-z-]{1,12}: [ -~é]{0,40}",
     ];
-    (prop::collection::vec(line, 0..20), prop::sample::select(vec!["\r\n", "\n", "\r"]))
+    (
+        prop::collection::vec(line, 0..20),
+        prop::sample::select(vec!["\r\n", "\n", "\r"]),
+    )
         .prop_map(|(lines, end)| lines.join(end).into_bytes())
 }
 

@@ -42,14 +42,31 @@ struct Field {
 }
 
 const FIELDS: [Field; 5] = [
-    Field { name: "minute", first: 0, last: 59, names: &[] },
-    Field { name: "hour", first: 0, last: 23, names: &[] },
-    Field { name: "day of month", first: 1, last: 31, names: &[] },
+    Field {
+        name: "minute",
+        first: 0,
+        last: 59,
+        names: &[],
+    },
+    Field {
+        name: "hour",
+        first: 0,
+        last: 23,
+        names: &[],
+    },
+    Field {
+        name: "day of month",
+        first: 1,
+        last: 31,
+        names: &[],
+    },
     Field {
         name: "month",
         first: 1,
         last: 12,
-        names: &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
+        names: &[
+            "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+        ],
     },
     Field {
         name: "weekday",
@@ -81,8 +98,16 @@ impl Schedule {
         };
         let weekdays: BTreeSet<u32> = weekdays.iter().map(|day| day % 7).collect();
         let any = "*".to_owned();
-        let days = if day == "*" { any.clone() } else { listed(days) };
-        let weekdays = if weekday == "*" { any.clone() } else { quartz(&weekdays) };
+        let days = if day == "*" {
+            any.clone()
+        } else {
+            listed(days)
+        };
+        let weekdays = if weekday == "*" {
+            any.clone()
+        } else {
+            quartz(&weekdays)
+        };
         // A field that begins with a star restricts together with the other one; two that do not, either of them.
         let either = !day.starts_with('*') && !weekday.starts_with('*');
         let pairs = if either {
@@ -99,7 +124,8 @@ impl Schedule {
                     listed(hours),
                     listed(months)
                 );
-                cron::Schedule::from_str(&text).map_err(|error| format!("is not a schedule: {error}"))
+                cron::Schedule::from_str(&text)
+                    .map_err(|error| format!("is not a schedule: {error}"))
             })
             .collect::<Result<Vec<_>, _>>()?;
         let schedule = Self {
@@ -108,7 +134,11 @@ impl Schedule {
             walks,
             is_interval: minute.starts_with('*') || hour.starts_with('*'),
         };
-        if schedule.wall_times_after(DateTime::UNIX_EPOCH.naive_utc()).next().is_none() {
+        if schedule
+            .wall_times_after(DateTime::UNIX_EPOCH.naive_utc())
+            .next()
+            .is_none()
+        {
             return Err("never fires: there is no such day".to_owned());
         }
         Ok(schedule)
@@ -174,10 +204,16 @@ impl Schedule {
             && let Some(next) = self.next_after(at)
         {
             let gap = next - at;
-            gaps = Some(gaps.map_or(Gaps { shortest: gap, longest: gap }, |gaps| Gaps {
-                shortest: gaps.shortest.min(gap),
-                longest: gaps.longest.max(gap),
-            }));
+            gaps = Some(gaps.map_or(
+                Gaps {
+                    shortest: gap,
+                    longest: gap,
+                },
+                |gaps| Gaps {
+                    shortest: gaps.shortest.min(gap),
+                    longest: gaps.longest.max(gap),
+                },
+            ));
             at = next;
             count += 1;
         }
@@ -190,7 +226,10 @@ impl Schedule {
         let offset = |at: DateTime<Utc>| self.zone.offset_from_utc_datetime(&at.naive_utc()).fix();
         let first = offset(from - LARGEST_SHIFT);
         // Clock changes lie months apart: no two cancel each other out within this stretch unless it is long.
-        to - from < TimeDelta::days(20) && first == offset(from) && first == offset(to) && first == offset(to + LARGEST_SHIFT)
+        to - from < TimeDelta::days(20)
+            && first == offset(from)
+            && first == offset(to)
+            && first == offset(to + LARGEST_SHIFT)
     }
 
     /// Times on the clock that match, in order, without regard to clock changes.
@@ -201,7 +240,10 @@ impl Schedule {
             .map(|walk| walk.after_owned(wall.and_utc()).peekable())
             .collect();
         std::iter::from_fn(move || {
-            let next = walks.iter_mut().filter_map(|walk| walk.peek().copied()).min()?;
+            let next = walks
+                .iter_mut()
+                .filter_map(|walk| walk.peek().copied())
+                .min()?;
             for walk in &mut walks {
                 walk.next_if_eq(&next);
             }
@@ -214,7 +256,9 @@ impl Schedule {
         let local = self.zone.from_local_datetime(&wall);
         let (first, second) = (local.earliest(), local.latest());
         let [first, second] = match (first, second) {
-            (Some(first), Some(second)) if first != second && self.is_interval => [Some(first), Some(second)],
+            (Some(first), Some(second)) if first != second && self.is_interval => {
+                [Some(first), Some(second)]
+            }
             (Some(first), _) => [Some(first), None],
             // The clock jumps over it: at the moment of the jump, so that a daily run is not lost.
             (None, _) if !self.is_interval => [self.end_of_jump(wall), None],
@@ -263,12 +307,20 @@ impl Field {
                 }
             };
             if first > last {
-                return Err(format!("has `{item}` as {}: the range runs backwards", self.name));
+                return Err(format!(
+                    "has `{item}` as {}: the range runs backwards",
+                    self.name
+                ));
             }
             let step = match step.map(str::parse::<usize>) {
                 None => 1,
                 Some(Ok(step)) if step > 0 => step,
-                Some(_) => return Err(format!("has `{item}` as {}: the step is not a number from 1 on", self.name)),
+                Some(_) => {
+                    return Err(format!(
+                        "has `{item}` as {}: the step is not a number from 1 on",
+                        self.name
+                    ));
+                }
             };
             set.extend((first..=last).step_by(step));
         }
@@ -277,12 +329,21 @@ impl Field {
 
     fn value(&self, text: &str, item: &str) -> Result<u32, String> {
         let name = text.to_ascii_lowercase();
-        let named = self.names.iter().zip(self.first..).find(|(one, _)| **one == name);
+        let named = self
+            .names
+            .iter()
+            .zip(self.first..)
+            .find(|(one, _)| **one == name);
         if let Some((_, value)) = named {
             return Ok(value);
         }
         match text.parse::<u32>() {
-            Ok(value) if text.bytes().all(|byte| byte.is_ascii_digit()) && (self.first..=self.last).contains(&value) => Ok(value),
+            Ok(value)
+                if text.bytes().all(|byte| byte.is_ascii_digit())
+                    && (self.first..=self.last).contains(&value) =>
+            {
+                Ok(value)
+            }
             _ => Err(format!(
                 "has `{item}` as {}, expected {} to {}",
                 self.name, self.first, self.last
@@ -324,7 +385,15 @@ mod tests {
     #[test]
     fn weekdays_are_numbered_as_in_crontab() {
         // 2026-11-23 is a Monday.
-        for (weekday, day) in [("1", 23), ("mon", 23), ("0", 29), ("7", 29), ("SUN", 29), ("6-7", 28), ("2-4", 24)] {
+        for (weekday, day) in [
+            ("1", 23),
+            ("mon", 23),
+            ("0", 29),
+            ("7", 29),
+            ("SUN", 29),
+            ("6-7", 28),
+            ("2-4", 24),
+        ] {
             let schedule = Schedule::parse(&format!("0 12 * * {weekday}"), Tz::UTC).unwrap();
             let next = schedule.next_after(at("2026-11-23T00:00:00Z")).unwrap();
             assert_eq!(next, at(&format!("2026-11-{day}T12:00:00Z")), "{weekday}");
@@ -336,10 +405,19 @@ mod tests {
         let from = "2026-11-01T00:00:00Z";
         assert_eq!(
             fires("0 0 13 * 5", Tz::UTC, from, 5),
-            ["06 00:00+00:00", "13 00:00+00:00", "20 00:00+00:00", "27 00:00+00:00", "04 00:00+00:00"]
+            [
+                "06 00:00+00:00",
+                "13 00:00+00:00",
+                "20 00:00+00:00",
+                "27 00:00+00:00",
+                "04 00:00+00:00"
+            ]
         );
         // A field that begins with a star counts as not restricted, even with a step (Vixie cron's DOM_STAR).
-        assert_eq!(fires("0 0 */2 * 5", Tz::UTC, from, 3), ["13 00:00+00:00", "27 00:00+00:00", "11 00:00+00:00"]);
+        assert_eq!(
+            fires("0 0 */2 * 5", Tz::UTC, from, 3),
+            ["13 00:00+00:00", "27 00:00+00:00", "11 00:00+00:00"]
+        );
     }
 
     #[test]
@@ -347,7 +425,14 @@ mod tests {
         let zone = chrono_tz::Europe::Berlin;
         assert_eq!(
             fires("*/20 * * * *", zone, "2026-10-25T00:25:00Z", 6),
-            ["25 02:40+02:00", "25 02:00+01:00", "25 02:20+01:00", "25 02:40+01:00", "25 03:00+01:00", "25 03:20+01:00"]
+            [
+                "25 02:40+02:00",
+                "25 02:00+01:00",
+                "25 02:20+01:00",
+                "25 02:40+01:00",
+                "25 03:00+01:00",
+                "25 03:20+01:00"
+            ]
         );
         assert_eq!(
             fires("*/20 * * * *", zone, "2026-03-29T00:35:00Z", 3),
@@ -371,7 +456,12 @@ mod tests {
     #[test]
     fn a_zone_off_by_half_an_hour_keeps_its_own_minutes() {
         assert_eq!(
-            fires("0 * * * *", chrono_tz::Asia::Kolkata, "2026-11-23T00:00:00Z", 2),
+            fires(
+                "0 * * * *",
+                chrono_tz::Asia::Kolkata,
+                "2026-11-23T00:00:00Z",
+                2
+            ),
             ["23 06:00+05:30", "23 07:00+05:30"]
         );
     }
@@ -379,35 +469,65 @@ mod tests {
     #[test]
     fn what_is_no_schedule_says_why() {
         for (crontab, expected) in [
-            ("*/5 * * *", "has 4 fields, expected 5 (minute hour day month weekday)"),
-            ("", "has 0 fields, expected 5 (minute hour day month weekday)"),
+            (
+                "*/5 * * *",
+                "has 4 fields, expected 5 (minute hour day month weekday)",
+            ),
+            (
+                "",
+                "has 0 fields, expected 5 (minute hour day month weekday)",
+            ),
             ("60 * * * *", "has `60` as minute, expected 0 to 59"),
             ("* 24 * * *", "has `24` as hour, expected 0 to 23"),
             ("* * 0 * *", "has `0` as day of month, expected 1 to 31"),
             ("* * * foo *", "has `foo` as month, expected 1 to 12"),
             ("* * * * 8", "has `8` as weekday, expected 0 to 7"),
-            ("*/0 * * * *", "has `*/0` as minute: the step is not a number from 1 on"),
-            ("7/20 * * * *", "has `7/20` as minute: a step follows `*` or a range, such as `7-59/20`"),
-            ("5-1 * * * *", "has `5-1` as minute: the range runs backwards"),
+            (
+                "*/0 * * * *",
+                "has `*/0` as minute: the step is not a number from 1 on",
+            ),
+            (
+                "7/20 * * * *",
+                "has `7/20` as minute: a step follows `*` or a range, such as `7-59/20`",
+            ),
+            (
+                "5-1 * * * *",
+                "has `5-1` as minute: the range runs backwards",
+            ),
             ("1,,2 * * * *", "has `` as minute, expected 0 to 59"),
             ("+5 * * * *", "has `+5` as minute, expected 0 to 59"),
             ("0 0 31 2 *", "never fires: there is no such day"),
         ] {
-            assert_eq!(Schedule::parse(crontab, Tz::UTC), Err(expected.to_owned()), "{crontab}");
+            assert_eq!(
+                Schedule::parse(crontab, Tz::UTC),
+                Err(expected.to_owned()),
+                "{crontab}"
+            );
         }
     }
 
     #[test]
     fn the_previous_fire_is_the_one_that_the_next_is_counted_from() {
         let schedule = Schedule::parse("0 3 1 1 *", Tz::UTC).unwrap();
-        assert_eq!(schedule.previous_before(at("2026-11-23T00:00:00Z")), Some(at("2026-01-01T03:00:00Z")));
+        assert_eq!(
+            schedule.previous_before(at("2026-11-23T00:00:00Z")),
+            Some(at("2026-01-01T03:00:00Z"))
+        );
         let schedule = Schedule::parse("*/20 * * * *", Tz::UTC).unwrap();
-        assert_eq!(schedule.previous_before(at("2026-11-23T00:20:00Z")), Some(at("2026-11-23T00:00:00Z")));
+        assert_eq!(
+            schedule.previous_before(at("2026-11-23T00:20:00Z")),
+            Some(at("2026-11-23T00:00:00Z"))
+        );
     }
 
     #[test]
     fn gaps_are_those_of_a_week() {
-        let gaps = |crontab| Schedule::parse(crontab, Tz::UTC).unwrap().gaps(at("2026-11-23T00:00:00Z")).unwrap();
+        let gaps = |crontab| {
+            Schedule::parse(crontab, Tz::UTC)
+                .unwrap()
+                .gaps(at("2026-11-23T00:00:00Z"))
+                .unwrap()
+        };
         assert_eq!(gaps("*/20 * * * *").longest, TimeDelta::minutes(20));
         assert_eq!(gaps("0 8-18 * * 1-5").shortest, TimeDelta::hours(1));
         assert_eq!(gaps("0 8-18 * * 1-5").longest, TimeDelta::hours(62));
@@ -420,20 +540,40 @@ mod tests {
             prop_oneof![
                 Just("*".to_owned()),
                 (first..=last).prop_map(|value| value.to_string()),
-                (first..=last, first..=last).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b))),
+                (first..=last, first..=last).prop_map(|(a, b)| format!(
+                    "{}-{}",
+                    a.min(b),
+                    a.max(b)
+                )),
                 (2..=last).prop_map(|step| format!("*/{step}")),
-                prop::collection::vec(first..=last, 2..4)
-                    .prop_map(|values| values.iter().map(u32::to_string).collect::<Vec<_>>().join(",")),
+                prop::collection::vec(first..=last, 2..4).prop_map(|values| values
+                    .iter()
+                    .map(u32::to_string)
+                    .collect::<Vec<_>>()
+                    .join(",")),
             ]
         };
-        (field(0, 59), field(0, 23), field(1, 28), field(1, 12), field(0, 7)).prop_map(
-            |(minute, hour, day, month, weekday)| {
-                // croner reads a stepped day of month as restricted, Vixie as not.
-                let day = if day.starts_with("*/") { "*".to_owned() } else { day };
-                let weekday = if weekday.starts_with("*/") { "*".to_owned() } else { weekday };
-                format!("{minute} {hour} {day} {month} {weekday}")
-            },
+        (
+            field(0, 59),
+            field(0, 23),
+            field(1, 28),
+            field(1, 12),
+            field(0, 7),
         )
+            .prop_map(|(minute, hour, day, month, weekday)| {
+                // croner reads a stepped day of month as restricted, Vixie as not.
+                let day = if day.starts_with("*/") {
+                    "*".to_owned()
+                } else {
+                    day
+                };
+                let weekday = if weekday.starts_with("*/") {
+                    "*".to_owned()
+                } else {
+                    weekday
+                };
+                format!("{minute} {hour} {day} {month} {weekday}")
+            })
     }
 
     proptest! {

@@ -241,14 +241,22 @@ mod tests {
 
     fn sample() -> (Identity, String) {
         let identity = identity("external", "probe@example.org", 7);
-        let token = identity.mint(at(1_795_000_000_123), Duration::from_millis(899_500), false, [1, 2, 3, 4]);
+        let token = identity.mint(
+            at(1_795_000_000_123),
+            Duration::from_millis(899_500),
+            false,
+            [1, 2, 3, 4],
+        );
         (identity, token)
     }
 
     #[test]
     fn the_layout_never_changes_since_messages_of_earlier_versions_are_still_under_way() {
         let (_, token) = sample();
-        assert_eq!(token, "e2e-probe-ae6emi4eagq64vs6pmaahbabaibqjwtq4gmzaorg7e");
+        assert_eq!(
+            token,
+            "e2e-probe-ae6emi4eagq64vs6pmaahbabaibqjwtq4gmzaorg7e"
+        );
         assert_eq!(token.len(), PREFIX.len() + ENCODED_LENGTH);
     }
 
@@ -302,7 +310,12 @@ mod tests {
         let (old, token) = sample();
         let mut new = identity("external", "probe@example.org", 9);
         new.previous_keys.push(old.key);
-        let signed_anew = new.mint(at(1_795_000_000_123), Duration::from_millis(899_500), false, [1, 2, 3, 4]);
+        let signed_anew = new.mint(
+            at(1_795_000_000_123),
+            Duration::from_millis(899_500),
+            false,
+            [1, 2, 3, 4],
+        );
         assert_ne!(signed_anew, token);
         assert!(Keyring::new(vec![new]).verify(&token).is_some());
     }
@@ -316,7 +329,10 @@ mod tests {
 
     #[test]
     fn a_key_is_not_shown() {
-        assert_eq!(format!("{:?}", TokenKey::derived_from("xkeysib-1")), "<secret>");
+        assert_eq!(
+            format!("{:?}", TokenKey::derived_from("xkeysib-1")),
+            "<secret>"
+        );
     }
 
     proptest! {

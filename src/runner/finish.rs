@@ -107,7 +107,10 @@ impl Running {
         };
         after.cleaned = watch.clean_up(&task, CLEAN_UP_LIMIT).await;
         after.cleanup = Some(begun.elapsed());
-        self.line(Stage::Cleanup, &what_was_cleaned(&after.cleaned, self.job.options.keep));
+        self.line(
+            Stage::Cleanup,
+            &what_was_cleaned(&after.cleaned, self.job.options.keep),
+        );
         watch.close().await;
         after
     }
@@ -190,7 +193,10 @@ impl Running {
             .attempt_ended
             .map(|answered| ended.saturating_sub(answered));
         [
-            (Stage::MailboxConnect, Some(self.mailbox_ready.unwrap_or(gave_up))),
+            (
+                Stage::MailboxConnect,
+                Some(self.mailbox_ready.unwrap_or(gave_up)),
+            ),
             (Stage::Send, send),
             (Stage::Await, awaited),
             (Stage::Inspect, after.inspect),
@@ -246,11 +252,19 @@ struct Times {
 impl Times {
     fn of(outcome: &Outcome, gave_up: Duration) -> Self {
         let Some(send) = outcome.send_started else {
-            return Self { duration: None, delivery: None, delivery_error: None };
+            return Self {
+                duration: None,
+                delivery: None,
+                delivery_error: None,
+            };
         };
         let Some(seen) = &outcome.seen else {
             let duration = Some(seconds(gave_up.saturating_sub(send)));
-            return Self { duration, delivery: None, delivery_error: None };
+            return Self {
+                duration,
+                delivery: None,
+                delivery_error: None,
+            };
         };
         // An acceptance that came after the message says nothing about the way.
         let accepted = outcome.accepted.as_ref().map(|(at, _)| *at);
@@ -273,12 +287,23 @@ fn what_was_cleaned(cleaned: &Cleaned, keep: bool) -> String {
         copies => parts.push(format!("deleted {copies} copies of the message")),
     }
     if !cleaned.late.is_empty() {
-        parts.push(format!("{} late arrivals of earlier runs", cleaned.late.len()));
+        parts.push(format!(
+            "{} late arrivals of earlier runs",
+            cleaned.late.len()
+        ));
     }
     if cleaned.left_over > 0 {
-        parts.push(format!("deleted {} left by interrupted runs", cleaned.left_over));
+        parts.push(format!(
+            "deleted {} left by interrupted runs",
+            cleaned.left_over
+        ));
     }
-    parts.extend(cleaned.warnings.iter().map(|warning| warning.summary.clone()));
+    parts.extend(
+        cleaned
+            .warnings
+            .iter()
+            .map(|warning| warning.summary.clone()),
+    );
     if parts.is_empty() {
         parts.push("nothing to delete".to_owned());
     }
@@ -291,7 +316,10 @@ fn push_warning(push: &Push) -> Option<Warning> {
         code: CauseCode::SinkFailed,
         summary: format!("{} did not take the report: {error}", push.sink),
         hint: push.hint.clone().unwrap_or_default(),
-        evidence: vec![format!("{} attempts in {:.1} s", push.attempts, push.seconds)],
+        evidence: vec![format!(
+            "{} attempts in {:.1} s",
+            push.attempts, push.seconds
+        )],
     })
 }
 

@@ -188,4 +188,3 @@ fn body(message: &Message) -> Value {
         "tags": [TAG],
     })
 }
-

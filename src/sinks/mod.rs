@@ -129,7 +129,9 @@ async fn with_attempts<F: Future<Output = Result<(), Refusal>>>(
 /// What it means for a push that there was no answer.
 fn unanswered(fault: &Fault) -> Refusal {
     let hint = match fault {
-        Fault::Unreachable(_) => "is it up, and does this machine get there: name resolution, network policy, NO_PROXY?",
+        Fault::Unreachable(_) => {
+            "is it up, and does this machine get there: name resolution, network policy, NO_PROXY?"
+        }
         Fault::Certificate(certificate) => certificate.hint.as_str(),
         Fault::TimedOut(_) | Fault::Broken(_) => "is it overloaded, or is something in between?",
     };

@@ -65,7 +65,8 @@ impl Pushgateway {
 
     /// Tells a finished run.
     pub async fn push(&self, report: &Report, limit: Duration) -> Push {
-        self.post(&report.probe, metrics::encode(report), limit).await
+        self.post(&report.probe, metrics::encode(report), limit)
+            .await
     }
 
     /// Tells that a run waits beyond `late_after`.
@@ -99,7 +100,9 @@ impl Pushgateway {
         };
         Err(match answer.status {
             200 | 202 => return Ok(()),
-            400 if said.contains("HTTP request to an HTTPS server") => refusal("the gateway speaks TLS: write https:// in `url`", false),
+            400 if said.contains("HTTP request to an HTTPS server") => {
+                refusal("the gateway speaks TLS: write https:// in `url`", false)
+            }
             400 => {
                 let delete = self.clashing(left).await;
                 let hint = delete.map_or_else(
@@ -108,15 +111,27 @@ impl Pushgateway {
                 );
                 refusal(&hint, false)
             }
-            401 | 403 => refusal("set `username` and `password`, or `bearer_token`, of this sink", false),
-            404 | 405 => refusal("is `url` the gateway's own, with the prefix under which it is served?", false),
-            300..=399 => refusal("`url` leads to a redirect, which turns a push into something else: write where it leads", false),
+            401 | 403 => refusal(
+                "set `username` and `password`, or `bearer_token`, of this sink",
+                false,
+            ),
+            404 | 405 => refusal(
+                "is `url` the gateway's own, with the prefix under which it is served?",
+                false,
+            ),
+            300..=399 => refusal(
+                "`url` leads to a redirect, which turns a push into something else: write where it leads",
+                false,
+            ),
             _ => refusal("is the gateway, or a proxy before it, overloaded?", true),
         })
     }
 
     async fn clashing(&self, limit: Duration) -> Option<LeftOver> {
-        let found = self.left_overs(None, limit.min(Duration::from_secs(5))).await.ok()?;
+        let found = self
+            .left_overs(None, limit.min(Duration::from_secs(5)))
+            .await
+            .ok()?;
         found.into_iter().next()
     }
 
@@ -133,12 +148,22 @@ impl Pushgateway {
         let mut url = self.plan.url.clone();
         extend(&mut url, &["api", "v1", "metrics"]);
         let request = self.authorised(self.http.client().get(url));
-        let answer = self.http.send(request, limit).await.map_err(|fault| fault.to_string())?;
+        let answer = self
+            .http
+            .send(request, limit)
+            .await
+            .map_err(|fault| fault.to_string())?;
         if answer.status != 200 {
             return Err(format!("HTTP {} {}", answer.status, answer.quote()));
         }
-        let groups: Groups = answer.json().ok_or("the answer is not that of a Pushgateway's API")?;
-        Ok(groups.data.iter().filter_map(|group| self.left_over(group, probes)).collect())
+        let groups: Groups = answer
+            .json()
+            .ok_or("the answer is not that of a Pushgateway's API")?;
+        Ok(groups
+            .data
+            .iter()
+            .filter_map(|group| self.left_over(group, probes))
+            .collect())
     }
 
     fn left_over(
@@ -150,8 +175,20 @@ impl Pushgateway {
             serde_json::from_value(group.get("labels")?.clone()).ok()?;
         let ours: Vec<(&String, &str)> = group
             .iter()
-            .filter(|(name, _)| metrics::PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
-            .map(|(name, family)| (name, family.get("type").and_then(|kind| kind.as_str()).unwrap_or_default()))
+            .filter(|(name, _)| {
+                metrics::PREFIXES
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix))
+            })
+            .map(|(name, family)| {
+                (
+                    name,
+                    family
+                        .get("type")
+                        .and_then(|kind| kind.as_str())
+                        .unwrap_or_default(),
+                )
+            })
             .collect();
         let (name, _) = ours.first()?;
         let probe = labels.get(PROBE).map(String::as_str);
@@ -159,9 +196,13 @@ impl Pushgateway {
         let clash = ours.iter().find(|(_, kind)| *kind != "GAUGE");
         let reason = match (clash, probe, probes) {
             (Some((name, kind)), _, _) => {
-                format!("`{name}` of this group is {kind}, not GAUGE, which keeps every push of ours out")
+                format!(
+                    "`{name}` of this group is {kind}, not GAUGE, which keeps every push of ours out"
+                )
             }
-            (None, None, Some(_)) => format!("has `{name}` and no probe: an older script left it, and it alarms for ever"),
+            (None, None, Some(_)) => format!(
+                "has `{name}` and no probe: an older script left it, and it alarms for ever"
+            ),
             (None, Some(probe), Some(probes)) if is_of_this_sink && !probes.contains(&probe) => {
                 format!("is of probe `{probe}`, which the config does not have")
             }
@@ -169,7 +210,12 @@ impl Pushgateway {
         };
         let delete = format!("curl -X DELETE '{}'", self.group(&labels));
         let keeps_out = clash.is_some();
-        Some(LeftOver { labels, reason, keeps_out, delete })
+        Some(LeftOver {
+            labels,
+            reason,
+            keeps_out,
+            delete,
+        })
     }
 
     /// The grouping key of a probe's runs.
@@ -191,7 +237,11 @@ impl Pushgateway {
             if value.is_empty() || value.contains('/') {
                 let encoded = BASE64URL.encode(value.as_bytes());
                 segments.push(format!("{name}@base64"));
-                segments.push(if encoded.is_empty() { "=".to_owned() } else { encoded });
+                segments.push(if encoded.is_empty() {
+                    "=".to_owned()
+                } else {
+                    encoded
+                });
             } else {
                 segments.extend([name.clone(), value.clone()]);
             }
@@ -218,4 +268,3 @@ fn extend(url: &mut Url, segments: &[&str]) {
         path.pop_if_empty().extend(segments);
     }
 }
-

@@ -95,7 +95,10 @@ impl UptimeKuma {
             ("msg", message),
         ];
         // Kuma takes no ping for none.
-        query.extend(ping.filter(|ping| *ping > 0).map(|ping| ("ping", ping.to_string())));
+        query.extend(
+            ping.filter(|ping| *ping > 0)
+                .map(|ping| ("ping", ping.to_string())),
+        );
         let mut url = self.url.clone();
         url.query_pairs_mut().extend_pairs(query);
         let url = &url;
@@ -146,4 +149,3 @@ fn milliseconds(seconds: f64) -> u64 {
         milliseconds.max(u64::from(!duration.is_zero()))
     })
 }
-

@@ -17,11 +17,22 @@ impl Dovecot {
         let directory = parent.join("dovecot");
         std::fs::create_dir_all(directory.join("mail")).unwrap();
         open_to_all(&directory);
-        run(Command::new("chown").arg("nobody:nogroup").arg(directory.join("mail")));
+        run(Command::new("chown")
+            .arg("nobody:nogroup")
+            .arg(directory.join("mail")));
         std::fs::write(directory.join("cert.pem"), certificate).unwrap();
         std::fs::write(directory.join("key.pem"), key).unwrap();
-        std::fs::write(directory.join("users"), format!("spam@example.org:{{PLAIN}}{PASSWORD}\n")).unwrap();
-        let mut dovecot = Self { imaps_port: free_port(), lmtp_port: free_port(), directory, process: None };
+        std::fs::write(
+            directory.join("users"),
+            format!("spam@example.org:{{PLAIN}}{PASSWORD}\n"),
+        )
+        .unwrap();
+        let mut dovecot = Self {
+            imaps_port: free_port(),
+            lmtp_port: free_port(),
+            directory,
+            process: None,
+        };
         std::fs::write(dovecot.directory.join("dovecot.conf"), dovecot.config()).unwrap();
         dovecot.restart();
         dovecot
@@ -29,7 +40,11 @@ impl Dovecot {
 
     fn config(&self) -> String {
         let directory = self.directory.display();
-        let Self { imaps_port, lmtp_port, .. } = self;
+        let Self {
+            imaps_port,
+            lmtp_port,
+            ..
+        } = self;
         format!(
             r#"base_dir = {directory}/run
 state_dir = {directory}/state
@@ -96,7 +111,10 @@ service stats {{
         self.process = None;
         let log = self.directory.join("log");
         let mut command = Command::new("dovecot");
-        command.arg("-F").arg("-c").arg(self.directory.join("dovecot.conf"));
+        command
+            .arg("-F")
+            .arg("-c")
+            .arg(self.directory.join("dovecot.conf"));
         let mut process = Process::start("dovecot", &mut command, &log);
         process.await_port(self.imaps_port);
         process.await_port(self.lmtp_port);
@@ -115,12 +133,24 @@ service stats {{
 
     /// Runs doveadm on this server.
     pub fn doveadm(&self, arguments: &[&str]) -> String {
-        run(Command::new("doveadm").arg("-c").arg(self.directory.join("dovecot.conf")).args(arguments))
+        run(Command::new("doveadm")
+            .arg("-c")
+            .arg(self.directory.join("dovecot.conf"))
+            .args(arguments))
     }
 
     /// Every message in a folder: UID, flags and subject, one a line.
     pub fn messages(&self, folder: &str) -> Vec<String> {
-        let found = self.doveadm(&["-f", "tab", "fetch", "-u", "spam@example.org", "uid flags hdr.subject", "mailbox", folder]);
+        let found = self.doveadm(&[
+            "-f",
+            "tab",
+            "fetch",
+            "-u",
+            "spam@example.org",
+            "uid flags hdr.subject",
+            "mailbox",
+            folder,
+        ]);
         found.lines().skip(1).map(str::to_owned).collect()
     }
 
@@ -134,7 +164,12 @@ service stats {{
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(raw.as_bytes()).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(raw.as_bytes())
+            .unwrap();
         assert!(child.wait().unwrap().success());
     }
 

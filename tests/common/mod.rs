@@ -26,7 +26,13 @@ pub const API_KEY: &str = "xkeysib-5ae1c0ffee5ae1c0ffee5ae1c0ffee-known";
 pub const PASSWORD: &str = "correct-horse battery \"staple\"";
 pub const KUMA_TOKEN: &str = "KumaPushTokenKnownToTests";
 /// What no output may show.
-pub const SECRETS: [&str; 5] = [API_KEY, PASSWORD, "correct-horse", KUMA_TOKEN, "c3BhbUBleGFtcGxlLm9yZwBjb3JyZWN0LWhvcnNl"];
+pub const SECRETS: [&str; 5] = [
+    API_KEY,
+    PASSWORD,
+    "correct-horse",
+    KUMA_TOKEN,
+    "c3BhbUBleGFtcGxlLm9yZwBjb3JyZWN0LWhvcnNl",
+];
 
 /// A mail server with all that a probe needs around it.
 pub struct Site {
@@ -76,7 +82,10 @@ impl Default for Settings {
 impl Site {
     /// Starts everything. Fails where a server is not installed: `tests/run` installs them.
     pub fn start() -> Self {
-        let directory = tempfile::Builder::new().prefix("mailprobe-test-").tempdir().unwrap();
+        let directory = tempfile::Builder::new()
+            .prefix("mailprobe-test-")
+            .tempdir()
+            .unwrap();
         process::open_to_all(directory.path());
         let authority = Authority::new().unwrap();
         let Pem { certificate, key } = authority.issue(&["mail.example.org", "127.0.0.1"]).unwrap();
@@ -86,7 +95,8 @@ impl Site {
         let gateway = Pushgateway::start();
         let brevo = Brevo::new(API_KEY, SocketAddr::from(([127, 0, 0, 1], postfix.port)));
         let kuma = Received::default();
-        let (stand_ins, brevo_port, kuma_port) = Thread::start(&authority, brevo.clone(), kuma.clone());
+        let (stand_ins, brevo_port, kuma_port) =
+            Thread::start(&authority, brevo.clone(), kuma.clone());
         Self {
             directory,
             authority,
@@ -116,7 +126,14 @@ impl Site {
 
     fn config(&self) -> PathBuf {
         let path = self.path().join("mailprobe.toml");
-        let Settings { late_after, timeout, to, tls_server_name, folders, .. } = &self.settings;
+        let Settings {
+            late_after,
+            timeout,
+            to,
+            tls_server_name,
+            folders,
+            ..
+        } = &self.settings;
         let directory = self.path().display();
         let probe = |name: &str, to: &str| {
             format!(
@@ -171,7 +188,13 @@ job = "email-roundtrip-monitor"
             .arg(self.config())
             .env("BREVO_API_KEY", API_KEY)
             .env("EMAIL_MONITOR_IMAP_PASSWORD", PASSWORD)
-            .env("UPTIME_KUMA_PUSH_URL", format!("http://127.0.0.1:{}/api/push/{KUMA_TOKEN}?status=up&msg=OK&ping=", self.kuma_port))
+            .env(
+                "UPTIME_KUMA_PUSH_URL",
+                format!(
+                    "http://127.0.0.1:{}/api/push/{KUMA_TOKEN}?status=up&msg=OK&ping=",
+                    self.kuma_port
+                ),
+            )
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -197,9 +220,17 @@ job = "email-roundtrip-monitor"
     pub fn token_of_message(&self, count: usize) -> String {
         wait_until("Brevo has the message", || {
             let state = self.brevo.state();
-            let sent: Vec<_> = state.requests.iter().filter(|one| one.method == "POST").collect();
+            let sent: Vec<_> = state
+                .requests
+                .iter()
+                .filter(|one| one.method == "POST")
+                .collect();
             let body: Value = serde_json::from_slice(&sent.get(count - 1)?.body).ok()?;
-            Some(body.pointer("/headers/X-Mailprobe-Token")?.as_str()?.to_owned())
+            Some(
+                body.pointer("/headers/X-Mailprobe-Token")?
+                    .as_str()?
+                    .to_owned(),
+            )
         })
     }
 }
@@ -229,7 +260,9 @@ impl Outcome {
     pub fn reports(&self) -> Vec<Value> {
         self.stdout
             .lines()
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+            })
             .collect()
     }
 
@@ -257,7 +290,10 @@ impl Outcome {
     pub fn warnings(&self) -> Vec<String> {
         let report = self.report();
         let warnings = report["warnings"].as_array().unwrap();
-        warnings.iter().map(|one| one["code"].as_str().unwrap().to_owned()).collect()
+        warnings
+            .iter()
+            .map(|one| one["code"].as_str().unwrap().to_owned())
+            .collect()
     }
 }
 
@@ -273,18 +309,33 @@ impl Thread {
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (ports, started) = mpsc::channel();
         let handle = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async move {
                 let api = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let push = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-                ports.send((api.local_addr().unwrap().port(), push.local_addr().unwrap().port())).unwrap();
+                ports
+                    .send((
+                        api.local_addr().unwrap().port(),
+                        push.local_addr().unwrap().port(),
+                    ))
+                    .unwrap();
                 tokio::spawn(brevo.serve(api, Some(tls)));
                 tokio::spawn(serve_uptime_kuma(push, KUMA_TOKEN.to_owned(), kuma));
                 let _ = stopped.await;
             });
         });
         let (brevo_port, kuma_port) = started.recv().unwrap();
-        (Self { stop: Some(stop), handle: Some(handle) }, brevo_port, kuma_port)
+        (
+            Self {
+                stop: Some(stop),
+                handle: Some(handle),
+            },
+            brevo_port,
+            kuma_port,
+        )
     }
 }
 

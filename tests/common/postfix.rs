@@ -36,7 +36,9 @@ impl Postfix {
             std::fs::create_dir_all(directory.join(name)).unwrap();
             open_to_all(&directory.join(name));
         }
-        run(Command::new("chown").arg("postfix").arg(directory.join("data")));
+        run(Command::new("chown")
+            .arg("postfix")
+            .arg(directory.join("data")));
         let port = free_port();
         let config = directory.join("config");
         let place = directory.display();
@@ -66,21 +68,38 @@ maillog_file_prefixes = {place}
 "
         );
         std::fs::write(config.join("main.cf"), main).unwrap();
-        std::fs::write(config.join("master.cf"), format!("{port} inet n - n - - smtpd\n{MASTER}")).unwrap();
+        std::fs::write(
+            config.join("master.cf"),
+            format!("{port} inet n - n - - smtpd\n{MASTER}"),
+        )
+        .unwrap();
         // Makes the directories of the queue.
         run(Command::new("postfix").arg("-c").arg(&config).arg("check"));
         let mut command = Command::new("/usr/lib/postfix/sbin/master");
-        command.arg("-d").arg("-c").arg(&config).env("MAIL_CONFIG", &config);
+        command
+            .arg("-d")
+            .arg("-c")
+            .arg(&config)
+            .env("MAIL_CONFIG", &config);
         let mut process = Process::start("postfix", &mut command, &directory.join("master-log"));
         process.await_port(port);
-        Self { port, _process: process }
+        Self {
+            port,
+            _process: process,
+        }
     }
 
     /// Hands a message in over SMTP, as anybody's.
     pub fn submit(&self, to: &str, raw: &str) {
         use lettre::{SmtpTransport, Transport, address::Envelope};
-        let transport = SmtpTransport::builder_dangerous("127.0.0.1").port(self.port).build();
-        let envelope = Envelope::new(Some("somebody@example.net".parse().unwrap()), vec![to.parse().unwrap()]).unwrap();
+        let transport = SmtpTransport::builder_dangerous("127.0.0.1")
+            .port(self.port)
+            .build();
+        let envelope = Envelope::new(
+            Some("somebody@example.net".parse().unwrap()),
+            vec![to.parse().unwrap()],
+        )
+        .unwrap();
         transport.send_raw(&envelope, raw.as_bytes()).unwrap();
     }
 }

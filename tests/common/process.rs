@@ -24,8 +24,14 @@ impl Process {
             .stdout(file.try_clone().unwrap())
             .stderr(file)
             .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {name}: {error}; `tests/run` installs what tests need"));
-        Self { child, name: name.to_owned(), log: log.to_owned() }
+            .unwrap_or_else(|error| {
+                panic!("cannot start {name}: {error}; `tests/run` installs what tests need")
+            });
+        Self {
+            child,
+            name: name.to_owned(),
+            log: log.to_owned(),
+        }
     }
 
     /// Waits until it listens.
@@ -36,7 +42,12 @@ impl Process {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("{} ended with {status}:\n{}", self.name, self.log());
             }
-            assert!(Instant::now() < end, "{} does not listen on {port}:\n{}", self.name, self.log());
+            assert!(
+                Instant::now() < end,
+                "{} does not listen on {port}:\n{}",
+                self.name,
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -70,13 +81,21 @@ impl Drop for Process {
 
 /// Sends a signal to a process that we started.
 pub fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status();
+    let status = Command::new("kill")
+        .arg(format!("-{name}"))
+        .arg(pid.to_string())
+        .stderr(Stdio::null())
+        .status();
     assert!(status.is_ok(), "kill is missing");
 }
 
 /// A port that nothing uses right now.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// Servers that have changed to users of their own get in.
@@ -87,8 +106,16 @@ pub fn open_to_all(directory: &Path) {
 /// Runs a command to its end; it has to succeed.
 #[track_caller]
 pub fn run(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?} ended with {}:\n{text}", output.status);
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{command:?} ended with {}:\n{text}",
+        output.status
+    );
     text
 }

@@ -18,9 +18,17 @@ impl Pushgateway {
         let port = free_port();
         let mut command = Command::new("prometheus-pushgateway");
         command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
-        let mut process = Process::start("prometheus-pushgateway", &mut command, &directory.path().join("log"));
+        let mut process = Process::start(
+            "prometheus-pushgateway",
+            &mut command,
+            &directory.path().join("log"),
+        );
         process.await_port(port);
-        Self { port, _process: process, _directory: directory }
+        Self {
+            port,
+            _process: process,
+            _directory: directory,
+        }
     }
 
     /// Everything that Prometheus would scrape.
@@ -31,13 +39,20 @@ impl Pushgateway {
     /// The value of a series, written as the gateway writes it.
     pub fn value(&self, series: &str) -> Option<String> {
         let metrics = self.metrics();
-        let line = metrics.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
+        let line = metrics.lines().find(|line| {
+            line.strip_prefix(series)
+                .is_some_and(|rest| rest.starts_with(' '))
+        })?;
         line.rsplit_once(' ').map(|(_, value)| value.to_owned())
     }
 
     /// A series of the probe `external`, with its group's labels filled in.
     pub fn of_probe(&self, name: &str, label: &str) -> Option<String> {
-        let mut labels = vec!["instance=\"\"".to_owned(), "job=\"email-roundtrip-monitor\"".to_owned(), "probe=\"external\"".to_owned()];
+        let mut labels = vec![
+            "instance=\"\"".to_owned(),
+            "job=\"email-roundtrip-monitor\"".to_owned(),
+            "probe=\"external\"".to_owned(),
+        ];
         if !label.is_empty() {
             labels.push(label.to_owned());
         }

@@ -16,7 +16,10 @@ impl Stored {
         let stored = Self(Arc::default());
         let new: PathBuf = maildir.join("new");
         let mut inotify = Inotify::init().unwrap();
-        inotify.watches().add(&new, WatchMask::MOVED_TO | WatchMask::CREATE).unwrap();
+        inotify
+            .watches()
+            .add(&new, WatchMask::MOVED_TO | WatchMask::CREATE)
+            .unwrap();
         let times = Arc::clone(&stored.0);
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -27,9 +30,15 @@ impl Stored {
                         for event in events {
                             let Some(name) = event.name else { continue };
                             let raw = std::fs::read_to_string(new.join(name)).unwrap_or_default();
-                            let token = raw.lines().find_map(|line| line.strip_prefix("X-Mailprobe-Token: "));
+                            let token = raw
+                                .lines()
+                                .find_map(|line| line.strip_prefix("X-Mailprobe-Token: "));
                             if let Some(token) = token {
-                                times.lock().unwrap().entry(token.trim().to_owned()).or_insert(at);
+                                times
+                                    .lock()
+                                    .unwrap()
+                                    .entry(token.trim().to_owned())
+                                    .or_insert(at);
                             }
                         }
                     }
@@ -42,6 +51,8 @@ impl Stored {
 
     /// When the message with this token was stored.
     pub fn at(&self, token: &str) -> DateTime<Utc> {
-        super::wait_until("the message was stored", || self.0.lock().unwrap().get(token).copied())
+        super::wait_until("the message was stored", || {
+            self.0.lock().unwrap().get(token).copied()
+        })
     }
 }

@@ -36,8 +36,16 @@ impl Classifier<'_> {
     /// What an answer to a send means. Codes come first: statuses vary (credits that ran out are 400 or 402).
     pub(super) fn of_answer(self, answer: &Answer) -> Result<Acceptance, Failure> {
         let refused: Refused = answer.json().unwrap_or_default();
-        let code = refused.code.as_deref().unwrap_or_default().to_ascii_lowercase();
-        let text = refused.message.as_deref().unwrap_or_default().to_ascii_lowercase();
+        let code = refused
+            .code
+            .as_deref()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        let text = refused
+            .message
+            .as_deref()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         let says = |words: &str| code.contains(words) || text.contains(words);
         match answer.status {
             200..=299 => self.of_success(answer),
@@ -109,7 +117,9 @@ impl Classifier<'_> {
         let id = accepted.and_then(|accepted| accepted.message_id);
         Ok(Acceptance {
             message_id: id.filter(|id| {
-                !id.is_empty() && id.len() <= LONGEST_ID && id.bytes().all(|byte| byte.is_ascii_graphic())
+                !id.is_empty()
+                    && id.len() <= LONGEST_ID
+                    && id.bytes().all(|byte| byte.is_ascii_graphic())
             }),
             status: answer.status,
         })
@@ -132,7 +142,8 @@ impl Classifier<'_> {
     /// What it means that there is no answer.
     pub(super) fn of_fault(self, fault: &Fault) -> Failure {
         let endpoint = endpoint(self.plan);
-        let lost = "the mailbox decides whether the message was taken; see https://status.brevo.com";
+        let lost =
+            "the mailbox decides whether the message was taken; see https://status.brevo.com";
         let (code, hint, taken, retry) = match fault {
             Fault::Unreachable(_) => (
                 CauseCode::SenderUnreachable,
@@ -150,11 +161,21 @@ impl Classifier<'_> {
                 (CauseCode::SenderFailed, lost.to_owned(), Taken::Unknown, Retry::Soon)
             }
         };
-        let mut cause = Cause::new(code, Stage::Send, format!("cannot hand the message to {endpoint}: {fault}"), hint);
+        let mut cause = Cause::new(
+            code,
+            Stage::Send,
+            format!("cannot hand the message to {endpoint}: {fault}"),
+            hint,
+        );
         if let Fault::Certificate(certificate) = fault {
             cause.evidence.clone_from(&certificate.evidence);
         }
-        Failure { cause, taken, retry, status: None }
+        Failure {
+            cause,
+            taken,
+            retry,
+            status: None,
+        }
     }
 
     fn quota_exhausted(self, answer: &Answer) -> Failure {
@@ -165,7 +186,11 @@ impl Classifier<'_> {
             "the free plan's 300 messages a day are shared with all other mail of the account, and come back at midnight; buy credits, or probe less often",
         );
         for name in ["x-sib-ratelimit-remaining", "x-sib-ratelimit-reset"] {
-            if let Some(value) = answer.headers.get(name).and_then(|value| value.to_str().ok()) {
+            if let Some(value) = answer
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+            {
                 failure.cause.evidence.push(format!("{name}: {value}"));
             }
         }
@@ -173,7 +198,9 @@ impl Classifier<'_> {
     }
 
     fn rate_limited(self, answer: &Answer) -> Failure {
-        let wait = answer.seconds("x-sib-ratelimit-reset").or_else(|| answer.seconds("retry-after"));
+        let wait = answer
+            .seconds("x-sib-ratelimit-reset")
+            .or_else(|| answer.seconds("retry-after"));
         let asks = wait.map_or_else(
             || "asks to send less often".to_owned(),
             |wait| format!("asks to wait {} s", wait.as_secs()),
@@ -185,7 +212,9 @@ impl Classifier<'_> {
             "what else sends with this account's key? the limit is for all of it",
         );
         Failure {
-            retry: wait.map_or(Retry::Soon, |wait| Retry::After(wait.max(Duration::from_millis(100)))),
+            retry: wait.map_or(Retry::Soon, |wait| {
+                Retry::After(wait.max(Duration::from_millis(100)))
+            }),
             ..failure
         }
     }
@@ -210,7 +239,11 @@ impl Classifier<'_> {
         )
         .with_evidence(said);
         // Brevo's support asks for it.
-        if let Some(id) = answer.headers.get("sib-request-id").and_then(|id| id.to_str().ok()) {
+        if let Some(id) = answer
+            .headers
+            .get("sib-request-id")
+            .and_then(|id| id.to_str().ok())
+        {
             cause.evidence.push(format!("sib-request-id: {id}"));
         }
         Failure {

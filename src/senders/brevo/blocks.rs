@@ -73,7 +73,10 @@ pub(super) async fn prepare(brevo: &Brevo, to: &str, limit: Duration) -> Prepara
     match lift(brevo, to, left(end)).await {
         Ok(()) => preparation.lifted = Some(block.lifted()),
         Err(cause) => {
-            let hint = format!("unblock `{to}` at Brevo under Blocked contacts; it could not be done here: {}", cause.summary);
+            let hint = format!(
+                "unblock `{to}` at Brevo under Blocked contacts; it could not be done here: {}",
+                cause.summary
+            );
             preparation.blocked = Some(block.stays(&hint));
         }
     }
@@ -83,7 +86,10 @@ pub(super) async fn prepare(brevo: &Brevo, to: &str, limit: Duration) -> Prepara
 async fn look_up(brevo: &Brevo, to: &str, limit: Duration) -> Result<Option<Contact>, Cause> {
     let end = Instant::now() + limit;
     for page in 0..PAGES {
-        let query = [("limit", PAGE.to_string()), ("offset", (page * PAGE).to_string())];
+        let query = [
+            ("limit", PAGE.to_string()),
+            ("offset", (page * PAGE).to_string()),
+        ];
         let path = ["smtp", "blockedContacts"];
         let answer = brevo.ask(Method::GET, &path, &query, left(end)).await?;
         let Some(body) = answer.json::<Page>() else {
@@ -134,7 +140,10 @@ async fn lift(brevo: &Brevo, to: &str, limit: Duration) -> Result<(), Cause> {
 
 impl Contact {
     fn code(&self) -> &str {
-        self.reason.as_ref().and_then(|reason| reason.code.as_deref()).unwrap_or_default()
+        self.reason
+            .as_ref()
+            .and_then(|reason| reason.code.as_deref())
+            .unwrap_or_default()
     }
 }
 
@@ -148,10 +157,20 @@ struct Block {
 impl Block {
     fn of(contact: &Contact, to: &str, brevo: &Brevo) -> Self {
         let code = contact.code();
-        let reason = contact.reason.as_ref().and_then(|reason| reason.message.as_deref());
+        let reason = contact
+            .reason
+            .as_ref()
+            .and_then(|reason| reason.message.as_deref());
         let since = contact.blocked_at.as_deref().unwrap_or("an unknown time");
-        let code = if code.is_empty() { "no reason given" } else { code };
-        let said = format!("blocked since {since}: {code} ({})", reason.unwrap_or("no words"));
+        let code = if code.is_empty() {
+            "no reason given"
+        } else {
+            code
+        };
+        let said = format!(
+            "blocked since {since}: {code} ({})",
+            reason.unwrap_or("no words")
+        );
         Self {
             is_liftable: code == "hardBounce" || code.starts_with("unsubscribed"),
             what: format!("{} has `{to}` on its block list ({code})", brevo.endpoint()),
@@ -178,7 +197,11 @@ impl Block {
 
 fn unknown(brevo: &Brevo, cause: Cause) -> Warning {
     Warning {
-        summary: format!("cannot tell whether {} blocks the recipient: {}", brevo.endpoint(), cause.summary),
+        summary: format!(
+            "cannot tell whether {} blocks the recipient: {}",
+            brevo.endpoint(),
+            cause.summary
+        ),
         ..cause.into_warning()
     }
 }
