@@ -1,8 +1,6 @@
-//! The round trip through real servers: Postfix, Dovecot and Pushgateway. `tests/run` installs them and runs these.
+//! The round trip through real servers: Postfix, Dovecot and Pushgateway.
 
-mod common;
-
-use common::Site;
+use crate::common::Site;
 
 #[test]
 #[ignore = "needs servers: run tests/run"]

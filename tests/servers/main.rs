@@ -1,0 +1,6 @@
+//! Everything that is shown against real servers. `tests/run` installs them and runs these; one binary, so that the
+//! crate is linked once.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod round_trip;
