@@ -28,6 +28,8 @@ pub struct Author {
 pub struct Message {
     /// The token.
     pub token: String,
+    /// Header Date: the time of sending.
+    pub sent_at: DateTime<Utc>,
     /// Header From.
     pub from: Author,
     /// Recipient.
@@ -90,6 +92,7 @@ pub fn compose(identity: &Identity, from: Author, occasion: &Occasion) -> Messag
          <p>probe: {probe}<br>sent: {sent}<br>token: {token}</p></body></html>"
     );
     Message {
+        sent_at,
         from,
         to: identity.to.clone(),
         subject: format!("{SUBJECT_PREFIX}{token}"),

@@ -97,7 +97,9 @@ pub struct SenderReport {
     pub kind: String,
     /// What the sender calls the message, brackets included.
     pub message_id: Option<String>,
-    /// The last status that the sender answered (HTTP status).
+    /// What the accepting server calls it in its log; null where the sender does not say.
+    pub queue_id: Option<String>,
+    /// The last status that the sender answered (HTTP status or SMTP reply code).
     pub status: Option<u16>,
 }
 

@@ -17,12 +17,16 @@ use std::time::Duration;
 pub const MOST_ATTEMPTS: u32 = 3;
 /// All attempts together, waits that the sender asked for not counted.
 pub const ATTEMPTS_LIMIT: Duration = Duration::from_secs(60);
-/// One attempt.
+/// One attempt, where the sender has no limit of its own.
 pub const ATTEMPT_LIMIT: Duration = Duration::from_secs(20);
 /// Looking for the recipient's block, and lifting it.
 pub const PREPARE_LIMIT: Duration = Duration::from_secs(10);
 /// Pauses between attempts.
 const ATTEMPT_PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
+/// Pauses after SMTP 4xx: greylisting asks for one to five minutes (RFC 6647), which a retry every few seconds would
+/// never see the end of.
+const DEFERRAL_PAUSES: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(120)];
+const LONGEST_DEFERRAL_PAUSE: Duration = Duration::from_secs(240);
 /// Once the message is seen, so long the sender may still take to say that it took it.
 const ANSWER_GRACE: Duration = Duration::from_secs(2);
 /// Pauses between attempts to open the mailbox: doubling, up to the longest.
@@ -175,7 +179,15 @@ pub struct Run {
     opens: u32,
     slow_opens: u32,
     attempts: u32,
-    /// Time spent waiting because the sender asked for it.
+    /// One attempt may take so long.
+    attempt_limit: Duration,
+    /// Attempts that ended with a request to come back in minutes.
+    deferrals: u32,
+    /// A sentence about them.
+    deferral: Option<String>,
+    /// Start of the attempts since the last such request.
+    burst_started: Option<Duration>,
+    /// Time spent waiting in this burst because the sender asked for it.
     asked_to_wait: Duration,
     first_attempt: Option<Duration>,
     attempt_started: Option<Duration>,
@@ -210,6 +222,10 @@ impl Run {
             opens: 0,
             slow_opens: 0,
             attempts: 0,
+            attempt_limit: ATTEMPT_LIMIT,
+            deferrals: 0,
+            deferral: None,
+            burst_started: None,
             asked_to_wait: Duration::ZERO,
             first_attempt: None,
             attempt_started: None,
@@ -233,6 +249,11 @@ impl Run {
     /// How many folders are watched.
     pub fn set_folders(&mut self, folders: usize) {
         self.folders = folders;
+    }
+
+    /// How long one attempt may take, where that is not [`ATTEMPT_LIMIT`].
+    pub fn set_attempt_limit(&mut self, limit: Duration) {
+        self.attempt_limit = limit;
     }
 
     /// What to do at this time.
@@ -290,6 +311,7 @@ impl Run {
             }
             Event::AttemptBegun => {
                 self.first_attempt.get_or_insert(now);
+                self.burst_started.get_or_insert(now);
                 self.attempt_started = Some(now);
             }
             Event::AttemptEnded(Ok(acceptance)) => self.on_acceptance(acceptance, now),
@@ -365,11 +387,10 @@ impl Run {
 
     /// How long to wait before the next attempt; none where there is to be none.
     fn pause_after(&mut self, failure: &Failure, now: Duration) -> Option<Duration> {
-        if self.attempts >= MOST_ATTEMPTS {
-            return None;
-        }
         let pause = match failure.retry {
             Retry::Never => return None,
+            Retry::Later => self.defer(now),
+            Retry::After(_) | Retry::Soon if self.attempts >= MOST_ATTEMPTS => return None,
             Retry::After(wait) => {
                 self.asked_to_wait += wait;
                 wait
@@ -377,14 +398,43 @@ impl Run {
             Retry::Soon => {
                 let index = usize::try_from(self.attempts.saturating_sub(1)).unwrap_or(0);
                 let pause = ATTEMPT_PAUSES.get(index).copied().unwrap_or_default();
-                let spent = now.saturating_sub(self.first_attempt.unwrap_or(now));
-                if spent.saturating_sub(self.asked_to_wait) + pause >= ATTEMPTS_LIMIT {
+                if self.spent(now) + pause >= self.attempts_limit() {
                     return None;
                 }
                 pause
             }
         };
         (now + pause < self.limits.timeout).then_some(pause)
+    }
+
+    /// Minutes, after which attempts begin to count anew.
+    fn defer(&mut self, now: Duration) -> Duration {
+        let index = usize::try_from(self.deferrals).unwrap_or(usize::MAX);
+        self.deferrals += 1;
+        let since = now.saturating_sub(self.first_attempt.unwrap_or(now));
+        self.deferral = Some(format!(
+            "put off {} time(s) in {:.0} s, as greylisting does",
+            self.deferrals,
+            since.as_secs_f64()
+        ));
+        self.attempts = 0;
+        self.burst_started = None;
+        self.asked_to_wait = Duration::ZERO;
+        DEFERRAL_PAUSES
+            .get(index)
+            .copied()
+            .unwrap_or(LONGEST_DEFERRAL_PAUSE)
+    }
+
+    /// Time that attempts have taken, waits that the sender asked for not counted.
+    fn spent(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.burst_started.unwrap_or(now))
+            .saturating_sub(self.asked_to_wait)
+    }
+
+    /// [`ATTEMPTS_LIMIT`], or one attempt that may take longer.
+    fn attempts_limit(&self) -> Duration {
+        ATTEMPTS_LIMIT.max(self.attempt_limit)
     }
 
     fn next_while_sending(&mut self, now: Duration) -> Action {
@@ -398,12 +448,11 @@ impl Run {
         if now < self.not_before {
             return Action::WaitUntil(self.not_before);
         }
-        let spent = now.saturating_sub(self.first_attempt.unwrap_or(now));
-        let left = ATTEMPTS_LIMIT.saturating_sub(spent.saturating_sub(self.asked_to_wait));
+        let left = self.attempts_limit().saturating_sub(self.spent(now));
         self.busy = true;
         self.attempts += 1;
         Action::Attempt(
-            ATTEMPT_LIMIT
+            self.attempt_limit
                 .min(left)
                 .min(self.limits.timeout.saturating_sub(now)),
         )
@@ -471,7 +520,11 @@ impl Run {
 
     fn judge(&mut self, send_started: Duration) -> (Verdict, Option<Cause>) {
         if let Some(seen) = &self.seen {
-            return judge_arrival(seen, send_started, self.limits);
+            let (verdict, mut cause) = judge_arrival(seen, send_started, self.limits);
+            if let (Verdict::Late, Some(cause)) = (verdict, &mut cause) {
+                cause.evidence.extend(self.deferral.take());
+            }
+            return (verdict, cause);
         }
         if self.interrupted {
             return (Verdict::Undetermined, Some(self.interruption()));
@@ -481,7 +534,8 @@ impl Run {
         }
         if self.accepted.is_none() && self.unknown.is_none() {
             let failure = self.last_failure.take();
-            let cause = failure.map_or_else(no_attempt, |failure| failure.cause);
+            let mut cause = failure.map_or_else(no_attempt, |failure| failure.cause);
+            cause.evidence.extend(self.deferral.take());
             return (Verdict::Refused, Some(cause));
         }
         if let Some(cause) = self.unreadable() {
@@ -556,6 +610,10 @@ impl Run {
             ),
             "search the mail server's log, and the provider's event log, for the token or the message id",
         );
+        let accepted = self.accepted.as_ref();
+        if let Some(id) = accepted.and_then(|(_, acceptance)| acceptance.queue_id.as_ref()) {
+            cause.evidence.push(format!("queue id: {id}"));
+        }
         cause.evidence.extend(self.quotes.iter().cloned());
         cause
     }

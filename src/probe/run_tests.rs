@@ -29,6 +29,7 @@ fn failure(code: CauseCode, taken: Taken, retry: Retry) -> Event {
 fn acceptance() -> Event {
     Event::AttemptEnded(Ok(Acceptance {
         message_id: Some("<1@x>".to_owned()),
+        queue_id: None,
         status: 201,
     }))
 }
@@ -513,4 +514,115 @@ fn the_first_of_two_copies_counts() {
     run.on(seen(1.9), s(2.2));
     let seen = run.into_outcome().seen;
     assert_eq!(seen.map(|seen| seen.at), Some(s(1.5)));
+}
+
+#[test]
+fn a_server_that_says_later_is_asked_again_after_1_2_and_4_minutes_and_then_every_4() {
+    let mut run = sending();
+    let mut at = 0.1;
+    for pause in [60.0, 120.0, 240.0, 240.0] {
+        run.on(
+            failure(CauseCode::Deferred, Taken::No, Retry::Later),
+            s(at + 0.5),
+        );
+        assert_eq!(
+            run.next(s(at + 0.5)),
+            Action::WaitUntil(s(at + 0.5 + pause))
+        );
+        at += 0.5 + pause;
+        assert_eq!(run.next(s(at)), Action::Attempt(ATTEMPT_LIMIT), "at {at}");
+        run.on(Event::AttemptBegun, s(at));
+    }
+    // The next would be beyond the timeout of 900 s.
+    run.on(
+        failure(CauseCode::Deferred, Taken::No, Retry::Later),
+        s(at + 0.5),
+    );
+    assert_eq!(run.next(s(at + 0.5)), Action::Finish);
+    let outcome = run.into_outcome();
+    assert_eq!(outcome.verdict, Verdict::Refused);
+    let cause = outcome.cause.unwrap();
+    assert_eq!(cause.code, CauseCode::Deferred);
+    assert_eq!(
+        cause.evidence,
+        ["put off 5 time(s) in 662 s, as greylisting does"]
+    );
+}
+
+#[test]
+fn a_delivery_after_greylisting_is_delivered_with_a_warning_that_names_it() {
+    let mut run = sending();
+    run.on(
+        failure(CauseCode::Deferred, Taken::No, Retry::Later),
+        s(0.5),
+    );
+    assert_eq!(run.next(s(60.5)), Action::Attempt(ATTEMPT_LIMIT));
+    run.on(Event::AttemptBegun, s(60.5));
+    run.on(acceptance(), s(61.0));
+    run.on(seen(62.0), s(62.0));
+    let outcome = run.into_outcome();
+    assert_eq!(outcome.verdict, Verdict::Delivered);
+    assert_eq!(outcome.send_started, Some(s(60.5)));
+    let codes: Vec<_> = outcome.warnings.iter().map(|one| one.code).collect();
+    assert_eq!(codes, [CauseCode::Deferred]);
+}
+
+#[test]
+fn a_late_message_that_was_put_off_first_says_so_in_its_cause() {
+    let mut run = sending();
+    run.on(
+        failure(CauseCode::Deferred, Taken::No, Retry::Later),
+        s(0.5),
+    );
+    assert_eq!(run.next(s(60.5)), Action::Attempt(ATTEMPT_LIMIT));
+    run.on(Event::AttemptBegun, s(60.5));
+    run.on(acceptance(), s(61.0));
+    run.on(seen(500.0), s(500.0));
+    let outcome = run.into_outcome();
+    assert_eq!(outcome.verdict, Verdict::Late);
+    assert_eq!(
+        outcome.cause.unwrap().evidence,
+        ["put off 1 time(s) in 0 s, as greylisting does"]
+    );
+}
+
+#[test]
+fn attempts_after_a_deferral_count_anew() {
+    let mut run = sending();
+    for at in [0.5, 1.6] {
+        run.on(
+            failure(CauseCode::SenderUnreachable, Taken::No, Retry::Soon),
+            s(at),
+        );
+        assert!(matches!(run.next(s(at + 5.0)), Action::Attempt(_)));
+        run.on(Event::AttemptBegun, s(at + 5.0));
+    }
+    run.on(
+        failure(CauseCode::Deferred, Taken::No, Retry::Later),
+        s(7.0),
+    );
+    assert_eq!(run.next(s(67.0)), Action::Attempt(ATTEMPT_LIMIT));
+    run.on(Event::AttemptBegun, s(67.0));
+    run.on(
+        failure(CauseCode::SenderUnreachable, Taken::No, Retry::Soon),
+        s(67.5),
+    );
+    assert_eq!(run.next(s(67.5)), Action::WaitUntil(s(68.5)));
+}
+
+#[test]
+fn a_sender_with_a_longer_limit_gets_one_long_attempt_and_no_second_after_it() {
+    let mut run = run();
+    run.set_attempt_limit(s(120.0));
+    run.next(s(0.0));
+    run.on(Event::MailboxOpen, s(0.05));
+    run.next(s(0.05));
+    run.on(Event::Prepared(Preparation::default()), s(0.1));
+    assert_eq!(run.next(s(0.1)), Action::Attempt(s(120.0)));
+    run.on(Event::AttemptBegun, s(0.1));
+    run.on(
+        failure(CauseCode::SenderFailed, Taken::No, Retry::Soon),
+        s(120.1),
+    );
+    assert_eq!(run.next(s(120.1)), Action::Finish);
 }

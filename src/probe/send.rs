@@ -8,7 +8,9 @@ use std::time::Duration;
 pub struct Acceptance {
     /// What the sender calls the message, brackets included; none where it did not say.
     pub message_id: Option<String>,
-    /// HTTP status.
+    /// What the accepting server calls it in its log; none where the sender has no queue of its own.
+    pub queue_id: Option<String>,
+    /// HTTP status or SMTP reply code.
     pub status: u16,
 }
 
@@ -21,7 +23,7 @@ pub struct Failure {
     pub taken: Taken,
     /// Whether another attempt can help.
     pub retry: Retry,
-    /// HTTP status, where there was an answer.
+    /// HTTP status or SMTP reply code, where there was an answer.
     pub status: Option<u16>,
 }
 
@@ -43,6 +45,8 @@ pub enum Retry {
     Soon,
     /// Yes, after the pause that the sender asked for.
     After(Duration),
+    /// Yes, after minutes: the server says that it does not want the message now (SMTP 4xx, RFC 5321 section 4.5.4.1).
+    Later,
 }
 
 /// What was found out, and done, about the provider's block of the recipient before sending.

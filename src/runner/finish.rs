@@ -131,6 +131,7 @@ impl Running {
         let times = Times::of(&outcome, gave_up);
         let now = at(self.now());
         let probe = &self.job.probe;
+        let yes = outcome.accepted.as_ref().map(|(_, yes)| yes.clone());
         let mut warnings = outcome.warnings;
         warnings.extend(after.cleaned.warnings);
         let mut report = Report {
@@ -155,7 +156,8 @@ impl Running {
             spam: None,
             sender: SenderReport {
                 kind: self.job.sender.kind().to_owned(),
-                message_id: outcome.accepted.and_then(|(_, yes)| yes.message_id),
+                message_id: yes.as_ref().and_then(|yes| yes.message_id.clone()),
+                queue_id: yes.and_then(|yes| yes.queue_id),
                 status: outcome.sender_status,
             },
             token_found_in: after.token_found_in,
@@ -341,4 +343,5 @@ fn hide_secrets(report: &mut Report) {
         warning.evidence.iter_mut().for_each(clean);
     }
     report.sender.message_id.iter_mut().for_each(clean);
+    report.sender.queue_id.iter_mut().for_each(clean);
 }

@@ -51,6 +51,7 @@ impl Classifier<'_> {
             200..=299 => self.of_success(answer),
             _ if says("duplicate_request") || says("already processed") => Ok(Acceptance {
                 message_id: None,
+                queue_id: None,
                 status: answer.status,
             }),
             402 => Err(self.quota_exhausted(answer)),
@@ -121,6 +122,7 @@ impl Classifier<'_> {
                     && id.len() <= LONGEST_ID
                     && id.bytes().all(|byte| byte.is_ascii_graphic())
             }),
+            queue_id: None,
             status: answer.status,
         })
     }
