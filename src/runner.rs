@@ -12,6 +12,7 @@ use crate::mailboxes::imap::Folders;
 use crate::mailboxes::imap::Repeat;
 use crate::mailboxes::{Mailbox, Observation, OpenFailure, Phase, Wanted, Watch};
 use crate::probe::compose::{self, Message};
+use crate::probe::path::PathPlan;
 use crate::probe::report::Report;
 use crate::probe::run::{Action, Again, Event, Limits, Run, Sighting};
 use crate::probe::send::{Acceptance, Failure, Preparation};
@@ -56,6 +57,8 @@ pub struct Job {
     pub probe: Arc<ProbePlan>,
     /// Which tokens are ours.
     pub keyring: Arc<Keyring>,
+    /// Who is who on the way.
+    pub path: Arc<PathPlan>,
     /// Who takes the message.
     pub sender: Arc<Sender>,
     /// Where it should arrive.

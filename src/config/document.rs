@@ -134,6 +134,12 @@ impl<'d> Section<'d> {
         })
     }
 
+    /// A table inside this one, `[key]`.
+    pub(super) fn table(&self, key: &'static str) -> Option<Section<'d>> {
+        let value = self.entry(key)?.value;
+        self.document.section(format!("[{key}]"), value)
+    }
+
     /// Notes that something is wrong with the section as a whole.
     pub(super) fn fault(&self, message: &str) {
         self.document

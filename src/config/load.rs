@@ -141,6 +141,7 @@ impl<'d> Loader<'d> {
             selected: &selected,
         };
         let sinks = self.sinks(&known);
+        let way = super::path::path(self.file);
         self.later_issues();
         self.file.end();
         let keyring = keyring(complete(), &senders, token_key.as_ref(), &previous_keys);
@@ -156,6 +157,7 @@ impl<'d> Loader<'d> {
             all_probes: names,
             sinks,
             keyring: Arc::new(keyring),
+            path: Arc::new(way),
             warnings: Vec::new(),
         })
     }
@@ -281,7 +283,7 @@ impl<'d> Loader<'d> {
     }
 
     fn later_issues(&self) {
-        for key in ["path", "listener", "dns", "serve"] {
+        for key in ["listener", "dns", "serve"] {
             if let Some(entry) = self.file.entry(key) {
                 entry.hidden_fault("is not supported yet");
             }

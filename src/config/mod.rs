@@ -3,6 +3,7 @@
 mod document;
 mod edges;
 mod load;
+mod path;
 pub mod plan;
 mod values;
 

@@ -1,5 +1,6 @@
 //! What the program uses: every value checked, every reference resolved, every secret read.
 
+use crate::probe::path::PathPlan;
 use crate::probe::schedule::Schedule;
 use crate::probe::token::Keyring;
 use crate::probe::verdict::Verdict;
@@ -23,6 +24,8 @@ pub struct Plan {
     pub sinks: Vec<Arc<SinkPlan>>,
     /// Which tokens are ours, for all selected probes together.
     pub keyring: Arc<Keyring>,
+    /// Who is who on the way of a message.
+    pub path: Arc<PathPlan>,
     /// What works and should not be so (a literal secret, a password over plain HTTP, a timeout beyond the
     /// period), each with `file:line`. `check` prints them.
     pub warnings: Vec<String>,

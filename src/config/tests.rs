@@ -151,6 +151,9 @@ fn what_the_whole_config_says_is_in_the_plan() {
         "https://kuma.example.org/api/push/AbCdEfGh0123"
     );
     assert!(plan.keyring.identity("second").is_some());
+    assert!(plan.path.is_border("mailserver-0"));
+    assert!(plan.path.is_backup_mx("mx2.example.org"));
+    assert!(plan.path.is_authserv("mail.example.org"));
 }
 
 #[test]

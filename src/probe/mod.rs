@@ -1,8 +1,11 @@
 //! The core: no sockets, no files, no clock. Time and random bytes come in as arguments.
 
+pub mod arrival;
 pub mod compose;
+pub mod header;
 pub mod looks;
 pub mod message;
+pub mod path;
 pub mod report;
 pub mod run;
 pub mod schedule;

@@ -4,6 +4,7 @@ use super::verdict::{Cause, CauseCode, Stage, Verdict, Warning};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// The version of the JSON shape, its field `schema`.
@@ -48,12 +49,12 @@ pub struct Report {
     pub folder: Option<String>,
     /// How long each stage took, in order; a stage that was not reached is absent.
     pub stages: Vec<StageTime>,
-    /// The way of the message, oldest first; null as long as nothing reads it.
-    pub hops: Option<Vec<serde_json::Value>>,
-    /// SPF, DKIM, DMARC and ARC as our own border saw them.
-    pub authentication: Option<serde_json::Value>,
-    /// The spam filter's opinion.
-    pub spam: Option<serde_json::Value>,
+    /// The way of the message, oldest first; null unless the message was read.
+    pub hops: Option<Vec<Hop>>,
+    /// SPF, DKIM, DMARC and ARC as our own border saw them; null where nothing says it that can be believed.
+    pub authentication: Option<Authentication>,
+    /// The spam filter's opinion; null where it left none.
+    pub spam: Option<Spam>,
     /// Who took the message.
     pub sender: SenderReport,
     /// Where in the message the token was found; null unless the message was read.
@@ -101,6 +102,182 @@ pub struct SenderReport {
     pub queue_id: Option<String>,
     /// The last status that the sender answered (HTTP status or SMTP reply code).
     pub status: Option<u16>,
+}
+
+/// One `Received` field's worth of travel (RFC 5321 section 4.4). What the field does not say is null.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Hop {
+    /// Who handed the message over.
+    pub from: HopFrom,
+    /// Who took it, by its own name.
+    pub by: Option<String>,
+    /// The protocol, as written: `ESMTPS`, `LMTP`, `Microsoft SMTP Server`.
+    pub with: Option<String>,
+    /// What the server that took it calls it: the queue id, for its log.
+    pub id: Option<String>,
+    /// How the connection was encrypted; null where it was not, or where nothing tells.
+    pub tls: Option<Tls>,
+    /// The stamp: when the server began to take it, by its own clock, to the second.
+    #[serde(serialize_with = "optional_timestamp")]
+    pub at: Option<DateTime<Utc>>,
+    /// Seconds since the stamp of the hop before; of the first hop, since the message was sent. Never negative.
+    pub delay_seconds: Option<f64>,
+    /// By so many seconds at least the clocks that the delay was taken from disagree; absent where nothing tells of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skew_seconds: Option<f64>,
+    /// Who the server that took it is to us; null where the config does not tell.
+    pub role: Option<Role>,
+}
+
+impl Hop {
+    /// The part of the delay that no disagreement of clocks explains.
+    #[must_use]
+    pub fn certain_delay_seconds(&self) -> Option<f64> {
+        self.delay_seconds
+            .map(|delay| (delay - self.skew_seconds.unwrap_or(0.0)).max(0.0))
+    }
+}
+
+/// The client of a hop.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct HopFrom {
+    /// What it called itself (HELO, EHLO, LHLO).
+    pub helo: Option<String>,
+    /// What its address resolves to, as the server that took the message found it; null for `unknown`.
+    pub name: Option<String>,
+    /// Its address, as the server that took the message saw it.
+    pub address: Option<IpAddr>,
+}
+
+/// How a hop was encrypted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Tls {
+    /// Such as `TLSv1.3`; null where the protocol word alone tells of TLS (`ESMTPS`).
+    pub version: Option<String>,
+    /// Such as `TLS_AES_256_GCM_SHA384`.
+    pub cipher: Option<String>,
+}
+
+/// Who took a message at a hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Somebody before our border.
+    Outside,
+    /// Ours, which takes mail while the MX is away.
+    BackupMx,
+    /// Our first own server; what stands below its field can be forged.
+    Border,
+    /// Ours, behind the border.
+    Inside,
+}
+
+impl Role {
+    /// The name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Outside => "outside",
+            Self::BackupMx => "backup_mx",
+            Self::Border => "border",
+            Self::Inside => "inside",
+        }
+    }
+}
+
+/// What our own border found out about the sender (RFC 8601).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Authentication {
+    /// Whose words these are.
+    pub authserv_id: Option<String>,
+    /// Whether the client may send for the envelope sender's domain.
+    pub spf: Option<MethodResult>,
+    /// The best of `dkim_signatures`.
+    pub dkim: Option<MethodResult>,
+    /// Whether one of the two stands for the domain in From.
+    pub dmarc: Option<MethodResult>,
+    /// Whether the chain of forwarders that signed is whole.
+    pub arc: Option<MethodResult>,
+    /// Every result of DKIM, one a signature.
+    pub dkim_signatures: Vec<MethodResult>,
+}
+
+/// The outcome of one method for one message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MethodResult {
+    /// The outcome.
+    pub result: AuthResult,
+    /// The domain that it is about: smtp.mailfrom or smtp.helo, header.d or header.i, header.from.
+    pub domain: Option<String>,
+    /// DKIM's selector (header.s).
+    pub selector: Option<String>,
+    /// What the verifier adds: its `reason`, else its comment.
+    pub reason: Option<String>,
+}
+
+/// The results of RFC 8601 section 2.7.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthResult {
+    /// Nothing to check: no record, no signature.
+    None,
+    /// In order.
+    Pass,
+    /// Not in order.
+    Fail,
+    /// SPF: probably not in order.
+    Softfail,
+    /// Nothing is claimed, or the signature cannot be judged.
+    Neutral,
+    /// In order, and not to our taste.
+    Policy,
+    /// Could not be checked now.
+    Temperror,
+    /// Cannot be checked: a record or a signature is broken.
+    Permerror,
+}
+
+impl AuthResult {
+    /// Every result, in the order in which documents list them.
+    pub const ALL: [Self; 8] = [
+        Self::None,
+        Self::Pass,
+        Self::Fail,
+        Self::Softfail,
+        Self::Neutral,
+        Self::Policy,
+        Self::Temperror,
+        Self::Permerror,
+    ];
+
+    /// The name in reports and labels.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Softfail => "softfail",
+            Self::Neutral => "neutral",
+            Self::Policy => "policy",
+            Self::Temperror => "temperror",
+            Self::Permerror => "permerror",
+        }
+    }
+}
+
+/// The spam filter's opinion.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Spam {
+    /// Points, more is worse.
+    pub score: Option<f64>,
+    /// The points that the filter holds the score against. In Rspamd's field that is the threshold of *refusal*:
+    /// filing to Junk begins earlier, and `action` tells of it.
+    pub threshold: Option<f64>,
+    /// What the filter decided, in its own words: `add header`, `Yes`, `SFV:SPM`.
+    pub action: Option<String>,
+    /// What it found, and the points for each; null where the filter does not tell them apart.
+    pub symbols: BTreeMap<String, Option<f64>>,
 }
 
 /// A part of a message that carries the token.

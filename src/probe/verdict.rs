@@ -126,6 +126,14 @@ cause_codes! {
     MailboxConnectionLost = "mailbox_connection_lost",
     /// The mailbox is full.
     MailboxOverQuota = "mailbox_over_quota",
+    /// Our border sees one address for every sender: the PROXY header was lost on the way.
+    ProxyHeaderLost = "proxy_header_lost",
+    /// The message came with Authentication-Results in our name that we did not write.
+    AuthenticationResultsForged = "authentication_results_forged",
+    /// No hop of the message is the border that the config names.
+    BorderNotFound = "border_not_found",
+    /// Two clocks on the way disagree.
+    ClockSkew = "clock_skew",
     /// Our own message could not be deleted from the mailbox.
     MessageNotDeleted = "message_not_deleted",
     /// A sink did not take the report.

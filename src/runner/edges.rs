@@ -88,6 +88,7 @@ impl Edges {
             .map(|(probe, (sender, mailbox))| Job {
                 probe: Arc::clone(probe),
                 keyring: Arc::clone(&self.plan.keyring),
+                path: Arc::clone(&self.plan.path),
                 sender: Arc::clone(sender),
                 mailbox: Arc::clone(mailbox),
                 sinks: self.sinks_of(&probe.name),
