@@ -5,7 +5,7 @@ use super::plan::{SecretPlan, SecretSource};
 use crate::secret::Secret;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -18,6 +18,8 @@ pub(super) struct Document<'a> {
     path: &'a Path,
     text: &'a str,
     notes: RefCell<Notes>,
+    /// Whether secrets and files that the text names are looked at.
+    follows_references: bool,
 }
 
 #[derive(Default)]
@@ -25,7 +27,24 @@ struct Notes {
     /// Where in the file, and what.
     faults: Vec<(usize, String)>,
     warnings: Vec<(usize, String)>,
+    secrets: Vec<SecretSource>,
+    files: Vec<PathBuf>,
 }
+
+/// What reading a file brought to light besides its values.
+pub(super) struct Findings {
+    /// What is wrong, as `FILE:LINE: …`, in the order of the file.
+    pub(super) faults: Vec<String>,
+    /// What works and should not be so, likewise.
+    pub(super) warnings: Vec<String>,
+    /// Where its secrets come from, each place once.
+    pub(super) secrets: Vec<SecretSource>,
+    /// The files that it names, secrets aside, each once.
+    pub(super) files: Vec<PathBuf>,
+}
+
+/// What stands for a secret that is not read. Passes every check of form that a secret can get, a push URL's included.
+const UNREAD: &str = "https://unread.invalid/api/push/not-read-not-read-not-read";
 
 impl<'a> Document<'a> {
     pub(super) fn new(path: &'a Path, text: &'a str) -> Self {
@@ -33,6 +52,15 @@ impl<'a> Document<'a> {
             path,
             text,
             notes: RefCell::default(),
+            follows_references: true,
+        }
+    }
+
+    /// The same, read where the secrets and the files that it names do not exist.
+    pub(super) fn without_references(self) -> Self {
+        Self {
+            follows_references: false,
+            ..self
         }
     }
 
@@ -46,9 +74,18 @@ impl<'a> Document<'a> {
         self.notes.borrow_mut().warnings.push((offset, message));
     }
 
-    /// All faults and all warnings as `FILE:LINE: …`, in the order of the file.
-    pub(super) fn into_notes(self) -> (Vec<String>, Vec<String>) {
-        let Notes { faults, warnings } = self.notes.take();
+    /// Everything that was noted.
+    pub(super) fn into_findings(self) -> Findings {
+        let Notes {
+            faults,
+            warnings,
+            mut secrets,
+            mut files,
+        } = self.notes.take();
+        secrets.sort();
+        secrets.dedup();
+        files.sort();
+        files.dedup();
         let place = |mut notes: Vec<(usize, String)>| {
             notes.sort();
             notes.dedup();
@@ -59,7 +96,12 @@ impl<'a> Document<'a> {
                 })
                 .collect()
         };
-        (place(faults), place(warnings))
+        Findings {
+            faults: place(faults),
+            warnings: place(warnings),
+            secrets,
+            files,
+        }
     }
 
     fn line(&self, offset: usize) -> usize {
@@ -264,6 +306,18 @@ impl<'d> Section<'d> {
         Some(strings)
     }
 
+    /// A file that has to be readable.
+    pub(super) fn file(&self, key: &'static str) -> Option<PathBuf> {
+        self.checked(key, |path| {
+            let path = PathBuf::from(path);
+            if self.document.follows_references {
+                std::fs::File::open(&path).map_err(|error| format!("cannot be read: {error}"))?;
+            }
+            self.document.notes.borrow_mut().files.push(path.clone());
+            Ok(path)
+        })
+    }
+
     /// A secret. Read from where it is only if `environment` is given; a reference is checked for its shape in any case.
     pub(super) fn secret(
         &self,
@@ -381,8 +435,13 @@ impl<'d> Entry<'_, 'd> {
                 ),
             );
         }
+        let document = self.section.document;
+        document.notes.borrow_mut().secrets.push(source.clone());
         let environment = environment?;
         let value = match &source {
+            SecretSource::Variable(_) | SecretSource::File(_) if !document.follows_references => {
+                UNREAD.to_owned()
+            }
             SecretSource::Literal => value.unwrap_or_default(),
             SecretSource::Variable(name) => match environment(name) {
                 Some(value) => value,

@@ -338,13 +338,7 @@ fn known(url: &Url, given: SecretPlan) -> SecretPlan {
 }
 
 fn ca_file(section: &Section<'_>) -> Option<PathBuf> {
-    section.checked("ca_file", |path| {
-        let path = PathBuf::from(path);
-        match std::fs::File::open(&path) {
-            Ok(_) => Ok(path),
-            Err(error) => Err(format!("cannot be read: {error}")),
-        }
-    })
+    section.file("ca_file")
 }
 
 fn warn_of_plaintext(section: &Section<'_>, url: &Url, what: &str) {

@@ -35,14 +35,40 @@ pub fn load(
     environment: Environment<'_>,
 ) -> Result<Plan, ConfigError> {
     let text = read(path)?;
-    let root = DeTable::parse(&text).map_err(|error| {
-        let document = Document::new(path, &text);
+    parse(
+        Document::new(path, &text),
+        path,
+        &text,
+        selected,
+        environment,
+    )
+}
+
+/// Reads the config of all probes where its secrets and the files that it names need not exist. What stands in the
+/// place of a secret is of no use.
+///
+/// # Errors
+/// As [`load`], without the faults of secrets.
+pub fn load_without_secrets(path: &Path) -> Result<Plan, ConfigError> {
+    let text = read(path)?;
+    let document = Document::new(path, &text).without_references();
+    parse(document, path, &text, &[], &|_| None)
+}
+
+fn parse<'t>(
+    document: Document<'t>,
+    path: &'t Path,
+    text: &'t str,
+    selected: &[String],
+    environment: Environment<'_>,
+) -> Result<Plan, ConfigError> {
+    let root = DeTable::parse(text).map_err(|error| {
+        let document = Document::new(path, text);
         // The message alone: what the parser displays quotes lines, and lines hold secrets.
         let offset = error.span().map_or(0, |span| span.start);
         document.fault(offset, error.message().replace('\n', " "));
-        ConfigError::Faulty(document.into_notes().0)
+        ConfigError::Faulty(document.into_findings().faults)
     })?;
-    let document = Document::new(path, &text);
     let file = Section::new(&document, "the file".to_owned(), 0, root.get_ref());
     let plan = Loader {
         document: &document,
@@ -51,10 +77,15 @@ pub fn load(
     }
     .plan(path, selected);
     drop(file);
-    let (faults, warnings) = document.into_notes();
+    let found = document.into_findings();
     match plan {
-        Ok(_) | Err(None) if !faults.is_empty() => Err(ConfigError::Faulty(faults)),
-        Ok(plan) => Ok(Plan { warnings, ..plan }),
+        Ok(_) | Err(None) if !found.faults.is_empty() => Err(ConfigError::Faulty(found.faults)),
+        Ok(plan) => Ok(Plan {
+            warnings: found.warnings,
+            secrets: found.secrets,
+            files: found.files,
+            ..plan
+        }),
         Err(Some(error)) => Err(error),
         Err(None) => Err(ConfigError::Faulty(vec![format!(
             "{}: nothing can be made of it",
@@ -159,6 +190,8 @@ impl<'d> Loader<'d> {
             keyring: Arc::new(keyring),
             path: Arc::new(way),
             warnings: Vec::new(),
+            secrets: Vec::new(),
+            files: Vec::new(),
         })
     }
 

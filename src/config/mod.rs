@@ -7,7 +7,7 @@ mod path;
 pub mod plan;
 mod values;
 
-pub use load::load;
+pub use load::{load, load_without_secrets};
 
 use std::path::{Path, PathBuf};
 

@@ -29,6 +29,10 @@ pub struct Plan {
     /// What works and should not be so (a literal secret, a password over plain HTTP, a timeout beyond the
     /// period), each with `file:line`. `check` prints them.
     pub warnings: Vec<String>,
+    /// Where the secrets of the whole file come from, each place once.
+    pub secrets: Vec<SecretSource>,
+    /// The files that it names besides those of secrets (`ca_file`), each once.
+    pub files: Vec<PathBuf>,
 }
 
 /// One path to test.
@@ -64,7 +68,7 @@ pub struct SecretPlan {
 }
 
 /// Where a secret came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SecretSource {
     /// An environment variable.
     Variable(String),

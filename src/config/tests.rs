@@ -1,6 +1,6 @@
 //! Good and bad configs (`fixtures/config`), each bad one with the exact text that it gets.
 
-use super::plan::{JunkFolder, MailboxAuth, Plan, SenderPlan, SinkPlan, TlsMode};
+use super::plan::{JunkFolder, MailboxAuth, Plan, SecretSource, SenderPlan, SinkPlan, TlsMode};
 use super::*;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -281,4 +281,30 @@ proptest! {
         let whole = whole();
         let _ = load_text(whole.get(..end.min(whole.len())).unwrap_or_default());
     }
+}
+
+#[test]
+fn a_config_is_read_without_its_secrets_and_says_where_they_come_from() {
+    for path in fixtures("good") {
+        if let Err(error) = load_without_secrets(&path) {
+            panic!("{}: {error}", path.display());
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mailprobe.toml");
+    let text = std::fs::read_to_string(&fixtures("good")[3]).unwrap();
+    let text = text
+        .replace("{ env = \"BREVO_API_KEY\" }", "{ file = \"/nowhere/key\" }")
+        .replace("host     =", "ca_file = \"/nowhere/ca.pem\"\nhost     =");
+    std::fs::write(&path, text).unwrap();
+    let plan = load_without_secrets(&path).unwrap();
+    assert_eq!(
+        plan.secrets,
+        [
+            SecretSource::Variable("EMAIL_MONITOR_IMAP_PASSWORD".to_owned()),
+            SecretSource::File("/nowhere/key".into()),
+        ]
+    );
+    assert_eq!(plan.files, [PathBuf::from("/nowhere/ca.pem")]);
+    assert!(read(&path).is_err());
 }
