@@ -2,7 +2,8 @@
 
 use super::document::{Document, Section};
 use super::edges::{self, Probes};
-use super::plan::{MailboxPlan, Plan, ProbePlan, SenderPlan, SinkPlan};
+use super::listeners;
+use super::plan::{ListenerPlan, MailboxPlan, Plan, ProbePlan, SenderPlan, SinkPlan};
 use super::values::{address, probe_name};
 use super::{ConfigError, Environment};
 use crate::probe::schedule::Schedule;
@@ -173,6 +174,7 @@ impl<'d> Loader<'d> {
         };
         let sinks = self.sinks(&known);
         let way = super::path::path(self.file);
+        let listeners = self.listeners();
         self.later_issues();
         self.file.end();
         let keyring = keyring(complete(), &senders, token_key.as_ref(), &previous_keys);
@@ -187,6 +189,7 @@ impl<'d> Loader<'d> {
             probes,
             all_probes: names,
             sinks,
+            listeners,
             keyring: Arc::new(keyring),
             path: Arc::new(way),
             warnings: Vec::new(),
@@ -315,8 +318,20 @@ impl<'d> Loader<'d> {
             .collect()
     }
 
+    fn listeners(&self) -> Vec<Arc<ListenerPlan>> {
+        let mut names = Vec::new();
+        self.list("listener")
+            .into_iter()
+            .filter_map(|section| {
+                let listener = listeners::listener(section, &names)?;
+                names.push(listener.name.clone());
+                Some(Arc::new(listener))
+            })
+            .collect()
+    }
+
     fn later_issues(&self) {
-        for key in ["listener", "dns", "serve"] {
+        for key in ["dns", "serve"] {
             if let Some(entry) = self.file.entry(key) {
                 entry.hidden_fault("is not supported yet");
             }

@@ -2,6 +2,7 @@
 
 mod document;
 mod edges;
+mod listeners;
 mod load;
 mod path;
 pub mod plan;

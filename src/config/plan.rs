@@ -1,5 +1,9 @@
 //! What the program uses: every value checked, every reference resolved, every secret read.
 
+mod listeners;
+
+pub use listeners::ListenerPlan;
+
 use crate::probe::path::PathPlan;
 use crate::probe::schedule::Schedule;
 use crate::probe::token::Keyring;
@@ -22,6 +26,8 @@ pub struct Plan {
     pub all_probes: Vec<String>,
     /// The sinks that take one of the selected probes.
     pub sinks: Vec<Arc<SinkPlan>>,
+    /// The mail ports, in the order of the file.
+    pub listeners: Vec<Arc<ListenerPlan>>,
     /// Which tokens are ours, for all selected probes together.
     pub keyring: Arc<Keyring>,
     /// Who is who on the way of a message.

@@ -3,6 +3,7 @@
 pub mod arrival;
 pub mod compose;
 pub mod header;
+pub mod listener;
 pub mod looks;
 pub mod message;
 pub mod path;
