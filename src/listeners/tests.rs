@@ -47,8 +47,7 @@ fn script(parts: &[&[Do]]) -> Vec<Do> {
 
 /// Follows a script, one for each connection in turn.
 async fn follow(mut stream: Box<dyn Io>, script: Vec<Do>, acceptor: TlsAcceptor) {
-    let mut steps = script.into_iter();
-    while let Some(step) = steps.next() {
+    for step in script {
         match step {
             Say(text) => drop(stream.write_all(text.as_bytes()).await),
             Hear(start) => {
