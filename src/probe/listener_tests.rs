@@ -5,110 +5,125 @@ use super::*;
 const SMTPD: &str = "421 4.3.0 mail.example.org Server local error";
 const POSTSCREEN: &str = "421 4.3.2 No system resources";
 
+type Row = (
+    Opening<'static>,
+    Option<&'static str>,
+    Protocol,
+    Fault,
+    &'static str,
+);
+
+const MEASURED: [Row; 15] = [
+    (
+        Opening::Said(SMTPD),
+        Some("v2"),
+        Protocol::Submission,
+        Fault::HeaderRefused,
+        "Postfix smtpd",
+    ),
+    (
+        Opening::Said(POSTSCREEN),
+        Some("v2"),
+        Protocol::Smtp,
+        Fault::HeaderRefused,
+        "Postfix postscreen",
+    ),
+    (
+        Opening::Said(SMTPD),
+        None,
+        Protocol::Smtps,
+        Fault::HeaderDemanded,
+        "Postfix smtpd",
+    ),
+    (
+        Opening::Said(POSTSCREEN),
+        None,
+        Protocol::Smtp,
+        Fault::HeaderDemanded,
+        "Postfix postscreen",
+    ),
+    (
+        Opening::Said("421 4.3.2 All server ports are busy"),
+        Some("v2"),
+        Protocol::Smtp,
+        Fault::TurnedAway,
+        "All server ports",
+    ),
+    (
+        Opening::Said("554 5.7.1 listed"),
+        None,
+        Protocol::Smtp,
+        Fault::TurnedAway,
+        "554 5.7.1 listed",
+    ),
+    (
+        Opening::Reset,
+        Some("v2"),
+        Protocol::Imaps,
+        Fault::HeaderRefused,
+        "resets the connection without a word, which is how Dovecot",
+    ),
+    (
+        Opening::Closed,
+        Some("v1"),
+        Protocol::Pop3s,
+        Fault::HeaderRefused,
+        "closes the connection without a word, which is how Dovecot",
+    ),
+    (
+        Opening::Reset,
+        None,
+        Protocol::Imaps,
+        Fault::Broken,
+        "`haproxy = yes`",
+    ),
+    (
+        Opening::Closed,
+        None,
+        Protocol::Smtp,
+        Fault::Broken,
+        "without a greeting",
+    ),
+    (
+        Opening::Closed,
+        Some("v2"),
+        Protocol::Smtps,
+        Fault::HeaderRefused,
+        "after the PROXY header (v2)",
+    ),
+    (
+        Opening::Tls,
+        Some("v2"),
+        Protocol::Smtps,
+        Fault::HeaderNotExpected,
+        "answers in TLS",
+    ),
+    (
+        Opening::Tls,
+        None,
+        Protocol::Smtp,
+        Fault::Broken,
+        "not in smtp",
+    ),
+    (
+        Opening::Silent(Duration::from_secs(15)),
+        None,
+        Protocol::Imap,
+        Fault::Silent,
+        "for 15 s",
+    ),
+    (
+        Opening::Silent(Duration::from_secs(15)),
+        Some("v2"),
+        Protocol::Imap,
+        Fault::Silent,
+        "after the PROXY header",
+    ),
+];
+
 #[test]
 fn every_measured_opening_is_told_apart() {
-    use Fault::*;
-    for (opening, header, protocol, fault, words) in [
-        (
-            Opening::Said(SMTPD),
-            Some("v2"),
-            Protocol::Submission,
-            HeaderRefused,
-            "Postfix smtpd",
-        ),
-        (
-            Opening::Said(POSTSCREEN),
-            Some("v2"),
-            Protocol::Smtp,
-            HeaderRefused,
-            "Postfix postscreen",
-        ),
-        (
-            Opening::Said(SMTPD),
-            None,
-            Protocol::Smtps,
-            HeaderDemanded,
-            "Postfix smtpd",
-        ),
-        (
-            Opening::Said(POSTSCREEN),
-            None,
-            Protocol::Smtp,
-            HeaderDemanded,
-            "Postfix postscreen",
-        ),
-        (
-            Opening::Said("421 4.3.2 All server ports are busy"),
-            Some("v2"),
-            Protocol::Smtp,
-            TurnedAway,
-            "All server ports",
-        ),
-        (
-            Opening::Said("554 5.7.1 listed"),
-            None,
-            Protocol::Smtp,
-            TurnedAway,
-            "554 5.7.1 listed",
-        ),
-        (
-            Opening::Reset,
-            Some("v2"),
-            Protocol::Imaps,
-            HeaderRefused,
-            "resets the connection without a word, which is how Dovecot",
-        ),
-        (
-            Opening::Closed,
-            Some("v1"),
-            Protocol::Pop3s,
-            HeaderRefused,
-            "closes the connection without a word, which is how Dovecot",
-        ),
-        (
-            Opening::Reset,
-            None,
-            Protocol::Imaps,
-            Broken,
-            "`haproxy = yes`",
-        ),
-        (
-            Opening::Closed,
-            None,
-            Protocol::Smtp,
-            Broken,
-            "without a greeting",
-        ),
-        (
-            Opening::Closed,
-            Some("v2"),
-            Protocol::Smtps,
-            HeaderRefused,
-            "after the PROXY header (v2)",
-        ),
-        (
-            Opening::Tls,
-            Some("v2"),
-            Protocol::Smtps,
-            HeaderNotExpected,
-            "answers in TLS",
-        ),
-        (Opening::Tls, None, Protocol::Smtp, Broken, "not in smtp"),
-        (
-            Opening::Silent(Duration::from_secs(15)),
-            None,
-            Protocol::Imap,
-            Silent,
-            "for 15 s",
-        ),
-        (
-            Opening::Silent(Duration::from_secs(15)),
-            Some("v2"),
-            Protocol::Imap,
-            Silent,
-            "after the PROXY header",
-        ),
-    ] {
+    for (opening, header, protocol, fault, words) in MEASURED {
         let trouble = judge_opening(opening, header, protocol);
         assert_eq!(trouble.fault, fault, "{opening:?} {header:?} {protocol:?}");
         assert!(trouble.error.contains(words), "{trouble:?}");
