@@ -8,7 +8,7 @@ mod finish;
 pub use edges::{EdgeError, Edges};
 
 use crate::config::plan::ProbePlan;
-use crate::mailboxes::imap::Folders;
+use crate::mailboxes::imap::Joined;
 use crate::mailboxes::imap::Repeat;
 use crate::mailboxes::{Mailbox, Observation, OpenFailure, Phase, Wanted, Watch};
 use crate::probe::compose::{self, Message};
@@ -73,7 +73,7 @@ pub struct Job {
 
 /// What a job that was started comes back with.
 enum Done {
-    Opened(Result<Folders, OpenFailure>),
+    Opened(Result<Joined, OpenFailure>),
     Prepared(Preparation),
     Attempted(Result<Acceptance, Failure>),
 }
@@ -87,7 +87,7 @@ struct Running {
     started: Instant,
     started_at: DateTime<Utc>,
     work: Option<Work>,
-    folders: Option<Folders>,
+    folders: Option<Joined>,
     watch: Option<Watch>,
     message: Option<Message>,
     seen: Option<crate::mailboxes::Seen>,
@@ -167,7 +167,7 @@ impl Running {
             Action::Open(limit) => {
                 let mailbox = Arc::clone(&self.job.mailbox);
                 self.work = Some(Box::pin(
-                    async move { Done::Opened(mailbox.open(limit).await) },
+                    async move { Done::Opened(mailbox.join(limit).await) },
                 ));
             }
             Action::Prepare(limit) => {
@@ -264,7 +264,7 @@ impl Running {
         }
     }
 
-    fn on_open(&mut self, folders: Folders) {
+    fn on_open(&mut self, folders: Joined) {
         let names = folders.names();
         let junk = folders.junk().map_or("; no junk folder", |_| "");
         self.mailbox_ready = Some(self.now());

@@ -1,4 +1,6 @@
 //! Where messages arrive: open the folders, watch them side by side, read what came, delete what is ours.
+//!
+//! A mailbox is watched once, for all runs that wait in it.
 
 pub mod imap;
 
@@ -19,7 +21,7 @@ pub enum Mailbox {
     Imap(imap::ImapMailbox),
 }
 
-/// Folders being watched.
+/// A run that waits in a mailbox.
 #[derive(Debug)]
 pub enum Watch {
     /// Over IMAP.
@@ -35,7 +37,7 @@ pub struct OpenFailure {
     pub repeat: imap::Repeat,
 }
 
-/// What watchers are to do.
+/// What a run wants of the watchers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Phase {
     /// Nothing is under way: keep the connection.
@@ -44,7 +46,7 @@ pub enum Phase {
     Look(Instant),
     /// The time is over: look once more, and say how it went.
     LastLook,
-    /// Hand the folders back.
+    /// The run waits no more.
     Stop,
 }
 
@@ -103,8 +105,6 @@ pub struct Seen {
     pub folder: String,
     /// Whether that is the junk folder.
     pub is_junk: bool,
-    /// Its UID there.
-    pub uid: u32,
     /// INTERNALDATE: when the server stored it, to the second.
     pub stored_at: Option<DateTime<Utc>>,
 }
@@ -148,7 +148,7 @@ impl Mailbox {
         imap::ImapMailbox::new(plan).map(Self::Imap)
     }
 
-    /// Connects, logs in, and opens every folder to be watched, within `limit`.
+    /// Connects, logs in, and opens every folder to be watched, within `limit`, for a look around.
     ///
     /// # Errors
     /// Whatever keeps one of them from being read.
@@ -158,11 +158,36 @@ impl Mailbox {
         }
     }
 
-    /// Begins to watch, at rest.
-    #[must_use]
-    pub fn watch(&self, folders: imap::Folders, wanted: Wanted) -> Watch {
+    /// Makes sure that the mailbox is watched and can be read, within `limit`. However many join, each folder has one
+    /// connection.
+    ///
+    /// # Errors
+    /// Whatever keeps one of the folders from being read.
+    pub async fn join(&self, limit: Duration) -> Result<imap::Joined, OpenFailure> {
         match self {
-            Self::Imap(mailbox) => Watch::Imap(mailbox.watch(folders, wanted)),
+            Self::Imap(mailbox) => mailbox.join(limit).await,
+        }
+    }
+
+    /// Begins to wait for a run's message, at rest.
+    #[must_use]
+    pub fn watch(&self, joined: imap::Joined, wanted: Wanted) -> Watch {
+        match self {
+            Self::Imap(_) => Watch::Imap(imap::ImapMailbox::watch(joined, wanted)),
+        }
+    }
+
+    /// Keeps the connections between runs from now on, until [`Mailbox::close`].
+    pub fn linger(&self) {
+        match self {
+            Self::Imap(mailbox) => mailbox.linger(),
+        }
+    }
+
+    /// Ends every connection that was kept.
+    pub async fn close(&self) {
+        match self {
+            Self::Imap(mailbox) => mailbox.close().await,
         }
     }
 
@@ -198,21 +223,14 @@ impl Watch {
         }
     }
 
-    /// Ends the watching.
-    pub async fn stop(&mut self) {
-        match self {
-            Self::Imap(watch) => watch.stop().await,
-        }
-    }
-
-    /// Reads the message that was seen, up to 64 KiB. After [`Watch::stop`].
+    /// Reads the message that was seen, up to 64 KiB. After [`Phase::Stop`].
     pub async fn read(&mut self, seen: &Seen, limit: Duration) -> Option<Vec<u8>> {
         match self {
             Self::Imap(watch) => watch.read(seen, limit).await,
         }
     }
 
-    /// Deletes the run's message and what earlier runs left. After [`Watch::stop`].
+    /// Deletes the run's message and what earlier runs left. After [`Phase::Stop`].
     pub async fn clean_up(&mut self, task: &CleanUp, limit: Duration) -> Cleaned {
         match self {
             Self::Imap(watch) => watch.clean_up(task, limit).await,

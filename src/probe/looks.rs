@@ -10,7 +10,8 @@ use std::time::Duration;
 pub const MOST_LOOKS: u32 = 500;
 
 const SHORTEST: Duration = Duration::from_millis(10);
-const LONGEST: Duration = Duration::from_secs(30);
+/// However little is at stake, a folder that somebody waits in is looked at this often.
+pub const LONGEST: Duration = Duration::from_secs(30);
 /// Providers that count commands, and servers that ask for fewer, are asked no more often than this.
 pub const GENTLE: Duration = Duration::from_secs(5);
 /// The gap is the time since the send divided by this: two per cent.

@@ -14,6 +14,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use data_encoding::BASE32_NOPAD;
 use ring::{digest, hkdf, hmac};
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -92,19 +93,34 @@ pub struct Claims {
 #[derive(Debug, Clone, Default)]
 pub struct Keyring {
     identities: Vec<Identity>,
+    /// Where in the list those with this probe id are: with thousands of probes each message is held against one.
+    by_id: HashMap<[u8; 4], Vec<usize>>,
 }
 
 impl Keyring {
     /// Tokens of these probes are ours, and no others.
     #[must_use]
     pub fn new(identities: Vec<Identity>) -> Self {
-        Self { identities }
+        let mut by_id: HashMap<[u8; 4], Vec<usize>> = HashMap::new();
+        for (index, identity) in identities.iter().enumerate() {
+            by_id
+                .entry(probe_id(&identity.probe))
+                .or_default()
+                .push(index);
+        }
+        Self { identities, by_id }
+    }
+
+    /// The probes with this id: one, or by chance more.
+    fn with_id(&self, id: [u8; 4]) -> impl Iterator<Item = &Identity> {
+        let indices = self.by_id.get(&id).into_iter().flatten();
+        indices.filter_map(|index| self.identities.get(*index))
     }
 
     /// The probe with this name.
     #[must_use]
     pub fn identity(&self, probe: &str) -> Option<&Identity> {
-        self.identities.iter().find(|one| one.probe == probe)
+        self.with_id(probe_id(probe)).find(|one| one.probe == probe)
     }
 
     /// What a token says, if one of our keys signed it for one of our probes. Case and surrounding white space do
@@ -121,11 +137,10 @@ impl Keyring {
         if version & !KEEP != VERSION {
             return None;
         }
-        let identity = self.identities.iter().find(|one| {
-            probe_id(&one.probe) == *id
-                && std::iter::once(&one.key)
-                    .chain(&one.previous_keys)
-                    .any(|key| equal(mac, &sign(key, signed, &one.to)))
+        let identity = self.with_id(*id).find(|one| {
+            std::iter::once(&one.key)
+                .chain(&one.previous_keys)
+                .any(|key| equal(mac, &sign(key, signed, &one.to)))
         })?;
         let [a, b, c, d, e, f] = *millis;
         let sent_at = i64::from_be_bytes([0, 0, a, b, c, d, e, f]);

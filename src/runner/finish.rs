@@ -1,7 +1,7 @@
 //! The end of a run: read the message, clean up, make the report, tell the sinks.
 
 use super::{Job, Running, compose};
-use crate::mailboxes::{CleanUp, Cleaned};
+use crate::mailboxes::{CleanUp, Cleaned, Phase};
 use crate::probe::compose::{Message, Occasion};
 use crate::probe::message;
 use crate::probe::report::{ForMetrics, Push, Report, SCHEMA, SenderReport, StageTime, seconds};
@@ -88,7 +88,7 @@ impl Running {
         let Some(mut watch) = self.watch.take() else {
             return after;
         };
-        watch.stop().await;
+        watch.set(Phase::Stop);
         if let Some(seen) = &self.seen {
             let begun = Instant::now();
             let raw = watch.read(seen, READ_LIMIT).await;

@@ -11,6 +11,8 @@ use crate::probe::message::{Ours, Recognition, recognise};
 use crate::probe::report::LateArrival;
 use crate::probe::verdict::{CauseCode, Warning};
 use chrono::{DateTime, Days, TimeDelta, Utc};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// A run may still be at work on its message until its deadline, and a moment longer.
@@ -54,42 +56,261 @@ impl Way {
     }
 }
 
-/// A message of ours that may go.
+/// A message of ours, as it was when its fields were read.
+#[derive(Debug, Clone)]
 struct Candidate {
     uid: u32,
     stored_at: Option<DateTime<Utc>>,
     ours: Ours,
 }
 
-/// Cleans one folder up. What goes wrong is a warning: the verdict stands.
-pub(super) async fn clean(
+/// Messages of ours that were come across while watching and are still in the folder: to delete those takes no search.
+#[derive(Debug, Default)]
+pub(super) struct Known(BTreeMap<u32, Candidate>);
+
+impl Known {
+    /// Takes note of a message of ours.
+    pub(super) fn add(&mut self, uid: u32, stored_at: Option<DateTime<Utc>>, ours: Ours) {
+        let candidate = Candidate {
+            uid,
+            stored_at,
+            ours,
+        };
+        self.0.insert(uid, candidate);
+        if self.0.len() > MOST_CANDIDATES {
+            self.0.pop_first();
+        }
+    }
+
+    /// Where the message with this token is.
+    pub(super) fn uid_of(&self, token: &str) -> Option<u32> {
+        let mut all = self.0.values();
+        let found = all.find(|one| one.ours.claims.token == token)?;
+        Some(found.uid)
+    }
+}
+
+/// Deletes in one folder, and remembers what it has to between clean-ups.
+#[derive(Debug)]
+pub(super) struct Cleaner {
+    /// Where deleted messages go, on servers that cannot delete single ones.
+    trash: Option<String>,
+    /// What earlier runs left is searched for this often at the most.
+    search_every: Duration,
+    searched: Option<Instant>,
+    /// Late arrivals that stay in the folder and were counted.
+    counted: BTreeSet<String>,
+}
+
+impl Cleaner {
+    pub(super) fn new(trash: Option<String>, search_every: Duration) -> Self {
+        Self {
+            trash,
+            search_every,
+            searched: None,
+            counted: BTreeSet::new(),
+        }
+    }
+
+    fn is_search_due(&self) -> bool {
+        self.searched
+            .is_none_or(|last| last.elapsed() >= self.search_every)
+    }
+
+    /// Whether there is anything to do in this folder.
+    pub(super) fn has_work(&self, known: &Known, tasks: &[CleanUp], folder: &str) -> bool {
+        let was_here =
+            |task: &CleanUp| task.seen.as_ref().is_some_and(|seen| seen.folder == folder);
+        self.is_search_due() || !known.0.is_empty() || tasks.iter().any(was_here)
+    }
+
+    /// Cleans one folder up for several runs at once: what each of them did, in their order.
+    pub(super) async fn clean(
+        &mut self,
+        folder: &mut Folder,
+        known: &mut Known,
+        tasks: &[CleanUp],
+        end: Instant,
+    ) -> Result<Vec<Cleaned>, Trouble> {
+        let name = folder.name.clone();
+        let trouble = |fault: Fault| Trouble::of_command(Step::Handle(name.clone()), &fault);
+        let mut cleaned = vec![Cleaned::default(); tasks.len()];
+        let candidates = self
+            .candidates(folder, known, tasks, end)
+            .await
+            .map_err(trouble)?;
+        for (task, cleaned) in tasks.iter().zip(&mut cleaned) {
+            let is_unsafe = |one: &Candidate| task.owns(one) && !one.ours.deletable;
+            if candidates.iter().any(is_unsafe) && !task.keep {
+                cleaned.warnings.push(left(
+                    &name,
+                    "it does not carry both the token field and the exact Subject",
+                    "something on the way rewrites Subject or header fields: delete the message by hand",
+                ));
+            }
+        }
+        let candidates: Vec<Candidate> = candidates
+            .into_iter()
+            .filter(|one| may_go(one, tasks))
+            .collect();
+        let way = folder
+            .session
+            .as_ref()
+            .and_then(|session| Way::of(session, self.trash.as_deref()));
+        let gone = match &way {
+            Some(way) if !candidates.is_empty() => delete(folder, &candidates, way, end)
+                .await
+                .map_err(trouble)?,
+            _ => Vec::new(),
+        };
+        for (task, cleaned) in tasks.iter().zip(&mut cleaned) {
+            let is_left = |one: &Candidate| task.owns(one) && !gone.contains(&one.uid);
+            if candidates.iter().any(is_left) {
+                cleaned.warnings.push(not_gone(&name, way.as_ref()));
+            }
+        }
+        for candidate in &candidates {
+            let owner = tasks.iter().position(|task| task.owns(candidate));
+            // What is nobody's any more is told by whoever cleans up first.
+            if let Some(cleaned) = cleaned.get_mut(owner.unwrap_or(0))
+                && let Some(task) = tasks.get(owner.unwrap_or(0))
+            {
+                self.account_for(cleaned, candidate, task, way.is_some(), &gone, &name);
+            }
+        }
+        // Done with, one way or the other: what is still there a later search finds.
+        known
+            .0
+            .retain(|uid, one| !gone.contains(uid) && !tasks.iter().any(|task| task.owns(one)));
+        Ok(cleaned)
+    }
+
+    /// Messages of ours in the folder that this clean-up is about.
+    async fn candidates(
+        &mut self,
+        folder: &mut Folder,
+        known: &mut Known,
+        tasks: &[CleanUp],
+        end: Instant,
+    ) -> Result<Vec<Candidate>, Fault> {
+        let mut own = Vec::new();
+        // What lay there for a while may be gone, by the hand of another: it is read again.
+        let mut to_read = BTreeSet::new();
+        for (uid, one) in &known.0 {
+            if tasks.iter().any(|task| task.owns(one)) {
+                own.push(one.clone());
+            } else if may_go(one, tasks) {
+                to_read.insert(*uid);
+            }
+        }
+        let (Some(newest), Some(session)) = (tasks.last(), folder.session.as_mut()) else {
+            return Ok(own);
+        };
+        if self.is_search_due() {
+            to_read.extend(left_behind(session, newest, end).await?);
+            self.searched = Some(Instant::now());
+        }
+        to_read.retain(|uid| !own.iter().any(|one| one.uid == *uid));
+        if to_read.is_empty() {
+            return Ok(own);
+        }
+        let uids: Vec<u32> = to_read.into_iter().collect();
+        let mut found = own;
+        fetch::fields(
+            session,
+            &fetch::set(&uids),
+            remaining(end, COMMAND_LIMIT),
+            |message| {
+                if let Recognition::Ours(ours) = recognise(&message.fields, &newest.keyring) {
+                    found.push(Candidate {
+                        uid: message.uid,
+                        stored_at: message.stored_at,
+                        ours,
+                    });
+                }
+            },
+        )
+        .await?;
+        // What was not among them is gone.
+        known
+            .0
+            .retain(|uid, _| !uids.contains(uid) || found.iter().any(|one| one.uid == *uid));
+        Ok(found)
+    }
+
+    /// Counts one message of ours in the report of the run that deletes it.
+    fn account_for(
+        &mut self,
+        cleaned: &mut Cleaned,
+        candidate: &Candidate,
+        task: &CleanUp,
+        deletable_here: bool,
+        gone: &[u32],
+        folder: &str,
+    ) {
+        let claims = &candidate.ours.claims;
+        let is_gone = gone.contains(&candidate.uid);
+        if task.owns(candidate) {
+            cleaned.own += usize::from(is_gone);
+            return;
+        }
+        let Some(stored_at) = candidate.stored_at.filter(|at| *at > claims.deadline) else {
+            cleaned.left_over += usize::from(is_gone);
+            return;
+        };
+        // Where nothing can be deleted every run would count it again: only the first after its arrival does.
+        let counts = if deletable_here {
+            is_gone
+        } else {
+            task.previous_fire.is_none_or(|fire| stored_at > fire)
+                && self.counted.insert(claims.token.clone())
+        };
+        while self.counted.len() > MOST_CANDIDATES {
+            self.counted.pop_first();
+        }
+        if counts {
+            let delay = stored_at.signed_duration_since(claims.sent_at);
+            cleaned.late.push(LateArrival {
+                run: claims.token.clone(),
+                probe: claims.probe.clone(),
+                sent_at: claims.sent_at,
+                delivery_seconds: delay.as_seconds_f64(),
+                folder: folder.to_owned(),
+            });
+        }
+    }
+}
+
+impl CleanUp {
+    fn owns(&self, candidate: &Candidate) -> bool {
+        candidate.ours.claims.token == self.token
+    }
+}
+
+/// What is said of every run where a folder could not be cleaned up: the verdict stands.
+pub(super) fn not_deleted(
     account: &Account,
-    folder: &mut Folder,
-    task: &CleanUp,
-    trash: Option<&str>,
-    end: Instant,
-) -> Cleaned {
-    match try_clean(account, folder, task, trash, end).await {
-        Ok(cleaned) => cleaned,
-        Err(trouble) => {
-            let cause = trouble.cause(&account.plan);
-            let seen_here = task
-                .seen
-                .as_ref()
-                .is_some_and(|seen| seen.folder == folder.name);
+    folder: &Folder,
+    tasks: &[CleanUp],
+    trouble: &Trouble,
+) -> Vec<Cleaned> {
+    let cause = trouble.cause(&account.plan);
+    tasks
+        .iter()
+        .map(|task| {
             let mut cleaned = Cleaned::default();
             // A folder that holds nothing of this run is cleaned up by the next run as well.
-            if seen_here {
+            if task.seen.as_ref().is_some_and(|seen| seen.folder == folder.name) {
                 cleaned.warnings.push(Warning {
                     code: CauseCode::MessageNotDeleted,
                     summary: format!("the message was not deleted from `{}`: {}", folder.name, cause.summary),
                     hint: "a later run deletes it; if this comes up each time, see whether the server takes UID EXPUNGE".to_owned(),
-                    evidence: cause.evidence,
+                    evidence: cause.evidence.clone(),
                 });
             }
             cleaned
-        }
-    }
+        })
+        .collect()
 }
 
 /// What is said where clean-up could not begin.
@@ -102,106 +323,6 @@ pub(super) fn not_cleaned(reason: &str) -> Cleaned {
             evidence: Vec::new(),
         }],
         ..Cleaned::default()
-    }
-}
-
-async fn try_clean(
-    account: &Account,
-    folder: &mut Folder,
-    task: &CleanUp,
-    trash: Option<&str>,
-    end: Instant,
-) -> Result<Cleaned, Trouble> {
-    let name = folder.name.clone();
-    let trouble = |fault: Fault| Trouble::of_command(Step::Handle(name.clone()), &fault);
-    let mut session = usable_session(account, folder, end).await?;
-    let limit = || remaining(end, COMMAND_LIMIT);
-    let mut uids = left_behind(&mut session, task, end)
-        .await
-        .map_err(trouble)?;
-    let seen = task.seen.as_ref().filter(|seen| seen.folder == name);
-    if let Some(seen) = seen
-        && !uids.contains(&seen.uid)
-    {
-        uids.push(seen.uid);
-    }
-    let mut candidates = Vec::new();
-    if !uids.is_empty() {
-        fetch::fields(&mut session, &fetch::set(&uids), limit(), |message| {
-            if let Recognition::Ours(ours) = recognise(&message.fields, &task.keyring) {
-                candidates.push(Candidate {
-                    uid: message.uid,
-                    stored_at: message.stored_at,
-                    ours,
-                });
-            }
-        })
-        .await
-        .map_err(trouble)?;
-    }
-    let mut cleaned = Cleaned::default();
-    let unsafe_own = candidates
-        .iter()
-        .any(|one| one.ours.claims.token == task.token && !one.ours.deletable);
-    if unsafe_own && !task.keep {
-        cleaned.warnings.push(left(
-            &name,
-            "it does not carry both the token field and the exact Subject",
-            "something on the way rewrites Subject or header fields: delete the message by hand",
-        ));
-    }
-    candidates.retain(|one| may_go(one, task));
-    let way = Way::of(&session, trash);
-    let gone = match &way {
-        Some(way) if !candidates.is_empty() => delete(&mut session, folder, &candidates, way, end)
-            .await
-            .map_err(trouble)?,
-        _ => Vec::new(),
-    };
-    let own_left = candidates
-        .iter()
-        .any(|one| one.ours.claims.token == task.token && !gone.contains(&one.uid));
-    if own_left {
-        cleaned.warnings.push(match &way {
-            Some(way) => left(
-                &name,
-                &format!("{} had no effect", way.name()),
-                "does another client or a retention rule hold the message?",
-            ),
-            None => left(
-                &name,
-                "the server has neither UIDPLUS, nor MOVE and a trash folder",
-                "have messages from the probe deleted by a rule of the server after a day",
-            ),
-        });
-    }
-    for candidate in candidates {
-        account_for(&mut cleaned, &candidate, task, way.is_some(), &gone, &name);
-    }
-    folder.session = Some(session);
-    Ok(cleaned)
-}
-
-/// The folder's session, or a new one where it was lost.
-async fn usable_session(
-    account: &Account,
-    folder: &mut Folder,
-    end: Instant,
-) -> Result<Session, Trouble> {
-    match folder.session.take() {
-        Some(session) if !session.is_broken() => Ok(session),
-        _ => {
-            let mut session = account.log_in(end).await?;
-            let limit = remaining(end, COMMAND_LIMIT);
-            let step = Step::Handle(folder.name.clone());
-            let opened = folders::examine(&mut session, &folder.name, limit)
-                .await
-                .map_err(|fault| Trouble::of_command(step.clone(), &fault))?;
-            if opened.uid_validity != folder.uid_validity {
-                return Err(Trouble::unreachable(step, "the folder was made anew"));
-            }
-            Ok(session)
-        }
     }
 }
 
@@ -225,32 +346,53 @@ async fn left_behind(
     }
 }
 
-fn may_go(candidate: &Candidate, task: &CleanUp) -> bool {
+fn may_go(candidate: &Candidate, tasks: &[CleanUp]) -> bool {
     let claims = &candidate.ours.claims;
     if !candidate.ours.deletable || claims.keep {
         return false;
     }
-    if claims.token == task.token {
-        return !task.keep;
+    if let Some(owner) = tasks.iter().find(|task| task.owns(candidate)) {
+        return !owner.keep;
     }
-    claims.deadline + SETTLED_AFTER < task.now
+    tasks
+        .iter()
+        .any(|task| claims.deadline + SETTLED_AFTER < task.now)
 }
 
-/// Deletes, and says which messages are gone by looking: an OK alone proves nothing.
+/// Deletes, and says which messages are gone by looking: an OK alone proves nothing. The folder is read-only again
+/// afterwards, for the runs that wait in it.
 async fn delete(
-    session: &mut Session,
-    folder: &Folder,
+    folder: &mut Folder,
     candidates: &[Candidate],
     way: &Way,
     end: Instant,
 ) -> Result<Vec<u32>, Fault> {
     let limit = || remaining(end, COMMAND_LIMIT);
     let uids: Vec<u32> = candidates.iter().map(|one| one.uid).collect();
-    let set = fetch::set(&uids);
-    let opened = folders::select(session, &folder.name, limit()).await?;
-    if opened.uid_validity != folder.uid_validity {
+    let Some(session) = &mut folder.session else {
         return Ok(Vec::new());
+    };
+    let opened = folders::select(session, &folder.name, limit()).await?;
+    let outcome = if opened.uid_validity == folder.uid_validity {
+        take_away(session, &uids, way, end).await
+    } else {
+        Ok(Vec::new())
+    };
+    if !session.is_broken() {
+        folders::examine(session, &folder.name, limit()).await?;
     }
+    outcome
+}
+
+/// Deletes from the folder that is selected; which messages are gone.
+async fn take_away(
+    session: &mut Session,
+    uids: &[u32],
+    way: &Way,
+    end: Instant,
+) -> Result<Vec<u32>, Fault> {
+    let limit = || remaining(end, COMMAND_LIMIT);
+    let set = fetch::set(uids);
     match way {
         Way::UidExpunge => {
             let mark = format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)");
@@ -263,47 +405,26 @@ async fn delete(
             session.command(&command, limit(), |_| ()).await?;
         }
     }
-    let still = fetch::present(session, &uids, limit()).await?;
+    let still = fetch::present(session, uids, limit()).await?;
     Ok(uids
-        .into_iter()
+        .iter()
+        .copied()
         .filter(|uid| !still.contains(uid))
         .collect())
 }
 
-/// Counts one message of ours in the report of the run that deletes it.
-fn account_for(
-    cleaned: &mut Cleaned,
-    candidate: &Candidate,
-    task: &CleanUp,
-    deletable_here: bool,
-    gone: &[u32],
-    folder: &str,
-) {
-    let claims = &candidate.ours.claims;
-    let is_gone = gone.contains(&candidate.uid);
-    if claims.token == task.token {
-        cleaned.own += usize::from(is_gone);
-        return;
-    }
-    let Some(stored_at) = candidate.stored_at.filter(|at| *at > claims.deadline) else {
-        cleaned.left_over += usize::from(is_gone);
-        return;
-    };
-    // Where nothing can be deleted every run would count it again: only the first after its arrival does.
-    let counts = if deletable_here {
-        is_gone
-    } else {
-        task.previous_fire.is_none_or(|fire| stored_at > fire)
-    };
-    if counts {
-        let delay = stored_at.signed_duration_since(claims.sent_at);
-        cleaned.late.push(LateArrival {
-            run: claims.token.clone(),
-            probe: claims.probe.clone(),
-            sent_at: claims.sent_at,
-            delivery_seconds: delay.as_seconds_f64(),
-            folder: folder.to_owned(),
-        });
+fn not_gone(folder: &str, way: Option<&Way>) -> Warning {
+    match way {
+        Some(way) => left(
+            folder,
+            &format!("{} had no effect", way.name()),
+            "does another client or a retention rule hold the message?",
+        ),
+        None => left(
+            folder,
+            "the server has neither UIDPLUS, nor MOVE and a trash folder",
+            "have messages from the probe deleted by a rule of the server after a day",
+        ),
     }
 }
 

@@ -2,11 +2,13 @@
 
 mod cleanup;
 mod connect;
+mod crew;
 mod fetch;
 mod folders;
 #[cfg(test)]
 mod script;
 mod session;
+mod shared;
 mod trouble;
 mod watcher;
 mod wire;
@@ -16,28 +18,36 @@ pub use trouble::Repeat;
 use super::{CleanUp, Cleaned, Observation, OpenFailure, Phase, Seen, Wanted};
 use crate::config::plan::{JunkFolder, MailboxPlan, TlsMode};
 use crate::net::tls::{Tls, TlsError};
+use crate::probe::verdict::CauseCode;
 use chrono::{DateTime, Utc};
 use connect::remaining;
+use crew::Crew;
+use futures_util::future::join_all;
 use session::{COMMAND_LIMIT, Session};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Mutex, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use trouble::{Step, Trouble};
-use watcher::{Folder, Watcher};
+use watcher::{Errand, Folder};
 
 /// How long a server may take to answer LOGOUT.
 const LOGOUT_LIMIT: Duration = Duration::from_secs(2);
-/// How long watchers may take to hand their folders back.
-const STOP_LIMIT: Duration = Duration::from_secs(2);
+
+/// In a process that goes on, what earlier runs left is searched for this often at the most.
+const SEARCH_EVERY: Duration = Duration::from_secs(60);
 
 /// An account on an IMAP server.
 #[derive(Debug)]
 pub struct ImapMailbox {
     account: Arc<Account>,
-    /// One clean-up at a time, so that what earlier runs left is counted once.
-    cleaning: Arc<Mutex<()>>,
+    /// Those who watch it, while somebody waits.
+    crew: Mutex<Option<Arc<Crew>>>,
+    /// When the last attempt to open it failed, and why.
+    shut: std::sync::Mutex<Option<(Instant, OpenFailure)>>,
+    /// The connections are kept between runs.
+    lingers: AtomicBool,
 }
 
 /// How to get into an account.
@@ -56,16 +66,18 @@ pub struct Folders {
     gentle: bool,
 }
 
-/// Folders being watched.
+/// A place among those for whom the mailbox is watched: while one is held, its connections are kept.
+#[derive(Debug)]
+pub struct Joined {
+    crew: Arc<Crew>,
+}
+
+/// A run that waits in the mailbox.
 #[derive(Debug)]
 pub struct Watch {
-    account: Arc<Account>,
-    cleaning: Arc<Mutex<()>>,
-    trash: Option<String>,
-    phase: watch::Sender<Phase>,
+    joined: Joined,
+    token: String,
     observations: mpsc::UnboundedReceiver<Observation>,
-    watchers: Vec<JoinHandle<Folder>>,
-    folders: Vec<Folder>,
 }
 
 impl ImapMailbox {
@@ -77,8 +89,15 @@ impl ImapMailbox {
         let tls = Tls::new(plan.ca_file.as_deref())?;
         Ok(Self {
             account: Arc::new(Account { plan, tls }),
-            cleaning: Arc::default(),
+            crew: Mutex::default(),
+            shut: std::sync::Mutex::default(),
+            lingers: AtomicBool::new(false),
         })
+    }
+
+    /// See [`super::Mailbox::linger`].
+    pub fn linger(&self) {
+        self.lingers.store(true, Ordering::Relaxed);
     }
 
     /// See [`super::Mailbox::open`].
@@ -86,41 +105,88 @@ impl ImapMailbox {
     /// # Errors
     /// Whatever keeps a folder from being read.
     pub async fn open(&self, limit: Duration) -> Result<Folders, OpenFailure> {
-        let end = Instant::now() + limit;
-        self.account.open(end).await.map_err(|trouble| OpenFailure {
-            cause: trouble.cause(&self.account.plan),
-            repeat: trouble.repeat(),
-        })
+        let opened = self.account.open(Instant::now() + limit).await;
+        opened.map_err(|trouble| self.account.failure(&trouble))
+    }
+
+    /// See [`super::Mailbox::join`].
+    ///
+    /// # Errors
+    /// Whatever keeps a folder from being read.
+    pub async fn join(&self, limit: Duration) -> Result<Joined, OpenFailure> {
+        let begun = Instant::now();
+        let end = begun + limit;
+        let Ok(mut slot) = timeout(limit, self.crew.lock()).await else {
+            let trouble = Trouble::hangs(Step::Connect, limit);
+            return Err(self.account.failure(&trouble));
+        };
+        // Whoever waited in line hears what became of the attempt, instead of each making one more.
+        let shut = self.shut().clone();
+        if let Some((at, failure)) = shut
+            && at >= begun
+        {
+            return Err(failure);
+        }
+        let outcome = self.join_alone(&mut slot, end).await;
+        *self.shut() = outcome
+            .as_ref()
+            .err()
+            .map(|failure| (Instant::now(), failure.clone()));
+        outcome
+    }
+
+    async fn join_alone(
+        &self,
+        slot: &mut Option<Arc<Crew>>,
+        end: Instant,
+    ) -> Result<Joined, OpenFailure> {
+        if let Some(crew) = slot.take_if(|crew| crew.is_over()) {
+            crew.end().await;
+        }
+        if let Some(crew) = slot.as_ref() {
+            let joined = Joined::new(crew);
+            match crew.verify(end).await {
+                Ok(()) => return Ok(joined),
+                // Which folders there are is asked anew.
+                Err(failure)
+                    if failure.cause.code == CauseCode::MailboxFolderMissing
+                        && crew.shared.waiting() == 0 => {}
+                Err(failure) => return Err(failure),
+            }
+            drop(joined);
+        }
+        if let Some(crew) = slot.take() {
+            crew.end().await;
+        }
+        let lingers = self.lingers.load(Ordering::Relaxed);
+        let opened = self.account.open(end).await;
+        let folders = opened.map_err(|trouble| self.account.failure(&trouble))?;
+        let crew = Crew::begin(&self.account, folders, lingers);
+        *slot = Some(Arc::clone(&crew));
+        Ok(Joined::new(&crew))
+    }
+
+    fn shut(&self) -> std::sync::MutexGuard<'_, Option<(Instant, OpenFailure)>> {
+        self.shut.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// See [`super::Mailbox::watch`].
     #[must_use]
-    pub fn watch(&self, folders: Folders, wanted: Wanted) -> Watch {
-        let (phase, phases) = watch::channel(Phase::Rest);
-        let (sender, observations) = mpsc::unbounded_channel();
-        let watchers = folders
-            .folders
-            .into_iter()
-            .map(|folder| {
-                let watcher = Watcher::new(
-                    Arc::clone(&self.account),
-                    folder,
-                    folders.gentle,
-                    wanted.clone(),
-                    phases.clone(),
-                    sender.clone(),
-                );
-                tokio::spawn(watcher.run())
-            })
-            .collect();
+    pub fn watch(joined: Joined, wanted: Wanted) -> Watch {
+        let token = wanted.token.clone();
+        let observations = joined.crew.shared.add(wanted);
+        joined.crew.shared.tell_losses(&token, &joined.crew.names);
         Watch {
-            account: Arc::clone(&self.account),
-            cleaning: Arc::clone(&self.cleaning),
-            trash: folders.trash,
-            phase,
+            joined,
+            token,
             observations,
-            watchers,
-            folders: Vec::new(),
+        }
+    }
+
+    /// See [`super::Mailbox::close`].
+    pub async fn close(&self) {
+        if let Some(crew) = self.crew.lock().await.take() {
+            crew.end().await;
         }
     }
 
@@ -138,6 +204,13 @@ impl ImapMailbox {
 }
 
 impl Account {
+    fn failure(&self, trouble: &Trouble) -> OpenFailure {
+        OpenFailure {
+            cause: trouble.cause(&self.plan),
+            repeat: trouble.repeat(),
+        }
+    }
+
     async fn log_in(&self, end: Instant) -> Result<Session, Trouble> {
         connect::connect(&self.plan, &self.tls, end).await
     }
@@ -263,52 +336,83 @@ impl Folders {
     }
 }
 
+impl Joined {
+    fn new(crew: &Arc<Crew>) -> Self {
+        crew.members.fetch_add(1, Ordering::Relaxed);
+        Self {
+            crew: Arc::clone(crew),
+        }
+    }
+
+    /// The folders that are watched, the junk folder last.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.crew.names.clone()
+    }
+
+    /// The junk folder, if one is watched.
+    #[must_use]
+    pub fn junk(&self) -> Option<&str> {
+        self.crew.junk.as_deref()
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        let others = self.crew.members.fetch_sub(1, Ordering::Relaxed) - 1;
+        if others == 0 && !self.crew.lingers {
+            self.crew.shared.end();
+        }
+    }
+}
+
 impl Watch {
-    /// The next thing that a watcher has to tell; none once all have ended.
+    /// The next thing that a watcher has to tell.
     pub async fn observation(&mut self) -> Option<Observation> {
         self.observations.recv().await
     }
 
     /// Tells the watchers what to do.
     pub fn set(&self, phase: Phase) {
-        self.phase.send_replace(phase);
+        self.joined.crew.shared.set(&self.token, phase);
     }
 
-    /// Ends the watching and takes the folders back. A watcher that hangs is dropped with its connection.
-    pub async fn stop(&mut self) {
-        self.set(Phase::Stop);
-        let end = Instant::now() + STOP_LIMIT;
-        for mut watcher in self.watchers.drain(..) {
-            let limit = end.saturating_duration_since(Instant::now());
-            match timeout(limit, &mut watcher).await {
-                Ok(Ok(folder)) => self.folders.push(folder),
-                _ => watcher.abort(),
-            }
-        }
-    }
-
-    /// Reads the message that was seen, up to 64 KiB. After [`Watch::stop`].
+    /// Reads the message that was seen, up to 64 KiB. After [`Phase::Stop`].
     pub async fn read(&mut self, seen: &Seen, limit: Duration) -> Option<Vec<u8>> {
-        let folder = self
-            .folders
-            .iter_mut()
-            .find(|one| one.name == seen.folder)?;
-        let session = folder.session.as_mut()?;
-        fetch::message(session, seen.uid, limit).await.ok()?
+        let crew = &self.joined.crew;
+        let index = crew.names.iter().position(|name| *name == seen.folder)?;
+        let (reply, answer) = oneshot::channel();
+        crew.ask(
+            index,
+            Errand::Read {
+                token: self.token.clone(),
+                limit,
+                reply,
+            },
+        );
+        timeout(limit, answer).await.ok()?.ok()?
     }
 
-    /// Deletes the run's message and what earlier runs left, in all folders at the same time. After [`Watch::stop`].
+    /// Deletes the run's message and what earlier runs left, in all folders at the same time. After [`Phase::Stop`].
     pub async fn clean_up(&mut self, task: &CleanUp, limit: Duration) -> Cleaned {
+        let crew = &self.joined.crew;
         let end = Instant::now() + limit;
-        let Ok(_guard) = timeout(limit, self.cleaning.lock()).await else {
-            return cleanup::not_cleaned("another run in this process holds the mailbox");
-        };
-        let cleaning = self
-            .folders
-            .iter_mut()
-            .map(|folder| cleanup::clean(&self.account, folder, task, self.trash.as_deref(), end));
+        let answers = (0..crew.names.len()).map(|index| {
+            let (reply, answer) = oneshot::channel();
+            let task = task.clone();
+            crew.ask(index, Errand::Clean { task, end, reply });
+            // The watcher keeps the limit itself, and answers right after it.
+            timeout(limit + Duration::from_millis(100), answer)
+        });
         let mut whole = Cleaned::default();
-        for part in futures_util::future::join_all(cleaning).await {
+        for (name, part) in crew.names.iter().zip(join_all(answers).await) {
+            let was_here = task.seen.as_ref().is_some_and(|seen| seen.folder == *name);
+            let part = match part {
+                Ok(Ok(part)) => part,
+                // What lies in a folder without this run's message the next run cleans up as well.
+                _ if was_here => cleanup::not_cleaned(&format!("`{name}` is not answering")),
+                _ => Cleaned::default(),
+            };
             whole.own += part.own;
             whole.left_over += part.left_over;
             whole.late.extend(part.late);
@@ -317,9 +421,18 @@ impl Watch {
         whole
     }
 
-    /// Says goodbye on every connection, so that the server's count of our sessions goes down at once.
+    /// The run is done with the mailbox: the last one out says goodbye on every connection, unless they are kept.
     pub async fn close(self) {
-        let sessions = self.folders.into_iter().filter_map(|folder| folder.session);
-        futures_util::future::join_all(sessions.map(|session| session.logout(LOGOUT_LIMIT))).await;
+        let crew = Arc::clone(&self.joined.crew);
+        drop(self);
+        if crew.is_over() {
+            crew.end().await;
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.set(Phase::Stop);
     }
 }

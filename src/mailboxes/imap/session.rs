@@ -5,7 +5,6 @@
 //! OK within a limit. The scripted-server tests below are the regression suite for that crate.
 
 use super::wire::{Wire, quotable};
-use crate::mailboxes::Phase;
 use async_imap::imap_proto::{MailboxDatum, RequestId, Response, Status};
 use std::fmt;
 use std::time::Duration;
@@ -84,6 +83,15 @@ pub(super) enum Woken {
     Wanted,
 }
 
+/// What ends IDLE early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heed {
+    /// Announced mail.
+    NewMail,
+    /// No mail: it is only taken note of.
+    Nothing,
+}
+
 /// One answer of the server, as far as the command layer cares.
 enum Said {
     /// A tagged answer.
@@ -159,6 +167,11 @@ impl Session {
         std::mem::take(&mut self.news)
     }
 
+    /// Whether mail was announced that nobody has asked for yet.
+    pub(super) fn has_news(&self) -> bool {
+        self.news
+    }
+
     /// Whether an earlier fault made the session unusable.
     pub(super) fn is_broken(&self) -> bool {
         self.broken
@@ -226,14 +239,15 @@ impl Session {
     pub(super) async fn idle(
         &mut self,
         end: Instant,
-        wanted: &mut watch::Receiver<Phase>,
+        wanted: &mut watch::Receiver<u64>,
+        heed: Heed,
     ) -> Result<Woken, Fault> {
         self.usable()?;
-        if self.news {
+        if self.news && heed == Heed::NewMail {
             return Ok(Woken::NewMail);
         }
         self.broken = true;
-        let result = self.idle_inner(end, wanted).await;
+        let result = self.idle_inner(end, wanted, heed).await;
         self.broken = result
             .as_ref()
             .is_err_and(|fault| !fault.leaves_session_usable());
@@ -243,7 +257,8 @@ impl Session {
     async fn idle_inner(
         &mut self,
         end: Instant,
-        wanted: &mut watch::Receiver<Phase>,
+        wanted: &mut watch::Receiver<u64>,
+        heed: Heed,
     ) -> Result<Woken, Fault> {
         let deadline = |command: &str| Fault::Deadline {
             command: command.to_owned(),
@@ -256,12 +271,12 @@ impl Session {
         });
         let tag = begin.await.map_err(|_| deadline("IDLE"))??;
         let woken = loop {
-            if self.news {
+            if self.news && heed == Heed::NewMail {
                 break Woken::NewMail;
             }
             tokio::select! {
                 biased;
-                // An error means that the run is gone, which wants an end as well.
+                // An error means that the mailbox is let go, which wants an end as well.
                 _ = wanted.changed() => break Woken::Wanted,
                 said = self.while_idle(&tag) => { said?; }
                 () = tokio::time::sleep_until(end) => break Woken::Time,

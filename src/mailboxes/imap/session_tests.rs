@@ -135,8 +135,8 @@ async fn a_line_break_in_a_command_never_reaches_the_server() {
     assert_eq!(heard.len(), 1, "{heard:?}");
 }
 
-fn phase() -> (watch::Sender<Phase>, watch::Receiver<Phase>) {
-    watch::channel(Phase::Rest)
+fn phase() -> (watch::Sender<u64>, watch::Receiver<u64>) {
+    watch::channel(0)
 }
 
 fn in_a_while() -> Instant {
@@ -152,7 +152,7 @@ async fn mail_announced_before_the_plus_of_idle_wakes_at_once() {
     ];
     let (mut session, _server) = session(script).await;
     let (_keep, mut wanted) = phase();
-    let woken = session.idle(in_a_while(), &mut wanted).await;
+    let woken = session.idle(in_a_while(), &mut wanted, Heed::NewMail).await;
     assert_eq!(woken, Ok(Woken::NewMail));
 }
 
@@ -166,7 +166,7 @@ async fn keepalives_do_not_put_off_the_end_of_idle() {
     let (mut session, _server) = session(script).await;
     let (_keep, mut wanted) = phase();
     let end = Instant::now() + Duration::from_secs(4);
-    let woken = session.idle(end, &mut wanted).await;
+    let woken = session.idle(end, &mut wanted, Heed::NewMail).await;
     assert_eq!(woken, Ok(Woken::Time));
     assert!(Instant::now() < end + Duration::from_secs(1));
     assert!(!session.is_broken());
@@ -180,7 +180,10 @@ async fn a_server_that_refuses_to_idle_leaves_the_session_usable() {
     ];
     let (mut session, _server) = session(script).await;
     let (_keep, mut wanted) = phase();
-    let fault = session.idle(in_a_while(), &mut wanted).await.unwrap_err();
+    let fault = session
+        .idle(in_a_while(), &mut wanted, Heed::NewMail)
+        .await
+        .unwrap_err();
     assert!(fault.leaves_session_usable(), "{fault}");
     assert_eq!(session.command("NOOP", LIMIT, |_| ()).await, Ok(()));
 }
@@ -189,7 +192,10 @@ async fn a_server_that_refuses_to_idle_leaves_the_session_usable() {
 async fn a_server_that_never_begins_to_idle_runs_into_a_limit() {
     let (mut session, _server) = session(vec![On("IDLE", "")]).await;
     let (_keep, mut wanted) = phase();
-    let fault = session.idle(in_a_while(), &mut wanted).await.unwrap_err();
+    let fault = session
+        .idle(in_a_while(), &mut wanted, Heed::NewMail)
+        .await
+        .unwrap_err();
     assert_eq!(fault.to_string(), "no answer to IDLE within 10 s");
 }
 
@@ -199,7 +205,7 @@ async fn a_server_that_ends_idle_closes_or_says_goodbye_is_a_loss_and_no_mail() 
         let script = vec![On("IDLE", "+ idling\r\n"), Say(last.to_owned()), Close];
         let (mut session, _server) = session(script).await;
         let (_keep, mut wanted) = phase();
-        let outcome = session.idle(in_a_while(), &mut wanted).await;
+        let outcome = session.idle(in_a_while(), &mut wanted, Heed::NewMail).await;
         assert!(
             matches!(outcome, Err(Fault::Lost { .. })),
             "{last:?}: {outcome:?}"
@@ -220,10 +226,10 @@ async fn idle_ends_when_the_run_wants_something_else() {
     let begun = Instant::now();
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_secs(3)).await;
-        control.send_replace(Phase::Stop);
+        control.send_replace(1);
         std::future::pending::<()>().await;
     });
-    let woken = session.idle(in_a_while(), &mut wanted).await;
+    let woken = session.idle(in_a_while(), &mut wanted, Heed::NewMail).await;
     assert_eq!(woken, Ok(Woken::Wanted));
     assert!(begun.elapsed() < Duration::from_secs(4));
 }

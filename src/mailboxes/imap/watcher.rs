@@ -1,70 +1,115 @@
-//! One folder of one run: look often at first and ever more rarely, get a lost connection back, say what is seen.
+//! One folder, for all runs that wait in it: look as often as the most eager of them wants, get a lost connection back,
+//! say what is seen, and between looks read and delete messages.
 
+use super::cleanup::{self, Cleaner, Known};
 use super::connect::remaining;
-use super::session::{COMMAND_LIMIT, Fault, Session, Woken};
+use super::session::{COMMAND_LIMIT, Fault, Heed, Session, Woken};
+use super::shared::{Agenda, Look, Loss, Shared};
 use super::trouble::{Repeat, Step, Trouble};
-use super::{Account, fetch, folders};
-use crate::mailboxes::{Observation, Phase, Seen, Wanted};
-use crate::probe::looks::{self, Circumstances};
-use crate::probe::message::{Recognition, recognise};
+use super::{Account, LOGOUT_LIMIT, fetch, folders};
+use crate::mailboxes::{CleanUp, Cleaned, OpenFailure};
+use crate::probe::looks;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// Even where nothing was announced, new mail is asked for this often: some servers announce late, or never.
 const FETCH_AT_LEAST: Duration = Duration::from_secs(5);
 /// New messages asked for at once.
 const BATCH: u32 = 500;
-/// How long a look that is under way may go on once its run has ended.
+/// How long a look that is under way may go on once nobody waits for it.
 const GRACE: Duration = Duration::from_millis(500);
 /// Pauses between attempts to get a lost connection back.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+/// Where only a person can help, or repeated log-ins get an address banned: no attempt more often than this.
+const RELUCTANT_BACKOFF: Duration = Duration::from_secs(60);
 /// The last look has to be short: the run is over.
 const LAST_LOOK_LIMIT: Duration = Duration::from_secs(6);
-/// How many messages that quote the token are told of.
-const MOST_QUOTES: u32 = 3;
+/// A session that has said something so lately is alive.
+const ALIVE: Duration = Duration::from_secs(2);
+/// How long a session at rest may take to show that it is alive.
+const VERIFY_LIMIT: Duration = Duration::from_secs(5);
+/// What follows the end of a wait follows at once: IDLE is not begun before.
+const SETTLE: Duration = Duration::from_millis(200);
+/// A session at rest is used this often: NATs forget connections after five minutes.
+const KEEPALIVE: Duration = Duration::from_secs(4 * 60);
 
-/// A folder that a run reads.
+/// A folder that is watched.
 #[derive(Debug)]
 pub struct Folder {
     /// As on the wire.
     pub(super) name: String,
     pub(super) is_junk: bool,
     pub(super) uid_validity: u32,
-    /// The first UID that this run has not looked at.
+    /// The first UID that was not looked at.
     pub(super) next: u32,
     /// UIDNEXT when the folder was opened last.
     pub(super) known_next: u32,
     pub(super) session: Option<Session>,
 }
 
+/// What a run asks of a folder beside watching.
+#[derive(Debug)]
+pub(super) enum Errand {
+    /// Make sure that the folder can be read, by this time.
+    Verify {
+        end: Instant,
+        reply: oneshot::Sender<Result<(), OpenFailure>>,
+    },
+    /// Read the run's message, up to 64 KiB.
+    Read {
+        token: String,
+        limit: Duration,
+        reply: oneshot::Sender<Option<Vec<u8>>>,
+    },
+    /// Delete what is the run's, and what earlier runs left, by this time.
+    Clean {
+        task: CleanUp,
+        end: Instant,
+        reply: oneshot::Sender<Cleaned>,
+    },
+}
+
+/// The attempts to get a lost connection back.
+#[derive(Debug)]
+struct Recovery {
+    at: Instant,
+    backoff: Duration,
+    hung: u32,
+}
+
 /// The task that watches one folder.
 pub(super) struct Watcher {
     account: Arc<Account>,
+    shared: Arc<Shared>,
+    index: usize,
     folder: Folder,
-    wanted: Wanted,
-    phase: watch::Receiver<Phase>,
-    observations: mpsc::UnboundedSender<Observation>,
-    looks: u32,
+    errands: mpsc::UnboundedReceiver<Errand>,
+    pending: VecDeque<Errand>,
+    bell: watch::Receiver<u64>,
+    known: Known,
+    cleaner: Cleaner,
+    recovery: Option<Recovery>,
     round_trip: Duration,
     gentle: bool,
     idles: bool,
     last_clear: Option<Instant>,
     last_fetch: Option<Instant>,
-    quotes: u32,
-    seen: bool,
+    last_answer: Instant,
 }
 
 impl Watcher {
     pub(super) fn new(
         account: Arc<Account>,
+        shared: Arc<Shared>,
+        index: usize,
         folder: Folder,
         gentle: bool,
-        wanted: Wanted,
-        phase: watch::Receiver<Phase>,
-        observations: mpsc::UnboundedSender<Observation>,
+        cleaner: Cleaner,
+        errands: mpsc::UnboundedReceiver<Errand>,
     ) -> Self {
         let idles = folder
             .session
@@ -72,60 +117,72 @@ impl Watcher {
             .is_some_and(|session| session.can("IDLE"));
         Self {
             account,
+            bell: shared.bell(),
+            shared,
+            index,
             folder,
-            wanted,
-            phase,
-            observations,
-            looks: 0,
+            errands,
+            pending: VecDeque::new(),
+            known: Known::default(),
+            cleaner,
+            recovery: None,
             round_trip: Duration::ZERO,
             gentle,
             idles,
             last_clear: None,
             last_fetch: None,
-            quotes: 0,
-            seen: false,
+            last_answer: Instant::now(),
         }
     }
 
-    /// Watches until [`Phase::Stop`], and hands the folder back.
-    pub(super) async fn run(mut self) -> Folder {
+    /// Watches until the mailbox is let go, and says goodbye.
+    pub(super) async fn run(mut self) {
         loop {
-            let phase = *self.phase.borrow_and_update();
-            match phase {
-                Phase::Stop => break,
-                Phase::LastLook => {
+            self.bell.borrow_and_update();
+            while let Ok(errand) = self.errands.try_recv() {
+                self.pending.push_back(errand);
+            }
+            let agenda = self.shared.agenda(self.index);
+            let outcome = match agenda {
+                Agenda::End => break,
+                Agenda::LastLook => {
                     self.last_look().await;
-                    self.other_phase().await;
+                    Ok(())
                 }
-                _ if self.seen => self.other_phase().await,
-                Phase::Rest | Phase::Look(_) => {
-                    let begun = Instant::now();
-                    let outcome = match self.look_unless_stopped().await {
-                        Ok(()) if self.seen => continue,
-                        Ok(()) => self.pause(phase, begun).await,
-                        failed => failed,
-                    };
-                    if let Err(fault) = outcome {
-                        self.recover(&fault).await;
-                    }
+                _ if !self.pending.is_empty() => {
+                    self.carry_out().await;
+                    Ok(())
                 }
+                Agenda::Watch if self.folder.session.is_none() => {
+                    self.try_again().await;
+                    Ok(())
+                }
+                Agenda::Watch => self.look_and_pause().await,
+                Agenda::Rest => self.rest().await,
+            };
+            match outcome {
+                Ok(()) => {}
+                Err(fault) => self.give_up(&fault).await,
             }
         }
-        self.folder
+        if let Some(session) = self.folder.session.take() {
+            session.logout(LOGOUT_LIMIT).await;
+        }
     }
 
-    /// A look, broken off if the run ends and the server does not answer.
-    async fn look_unless_stopped(&mut self) -> Result<(), Fault> {
-        let mut phase = self.phase.clone();
-        let stopped = async {
-            // An error means that the run is gone.
-            let _ = phase.wait_for(|phase| *phase == Phase::Stop).await;
+    /// A look and the pause behind it; the look is broken off if everybody has gone and the server does not answer.
+    async fn look_and_pause(&mut self) -> Result<(), Fault> {
+        let begun = Instant::now();
+        let shared = Arc::clone(&self.shared);
+        let deserted = async {
+            shared.until_nobody_waits().await;
             sleep(GRACE).await;
         };
         tokio::select! {
-            outcome = self.look(false, COMMAND_LIMIT) => outcome,
-            () = stopped => Ok(()),
+            outcome = self.look(false, COMMAND_LIMIT) => outcome?,
+            () = deserted => return Ok(()),
         }
+        self.pause(begun).await
     }
 
     /// Asks whether there is new mail, and reads what there is.
@@ -133,8 +190,8 @@ impl Watcher {
         let begun = Instant::now();
         let session = session(&mut self.folder)?;
         session.command("NOOP", limit, |_| ()).await?;
+        self.last_answer = Instant::now();
         self.round_trip = begun.elapsed();
-        self.looks = self.looks.saturating_add(1);
         let due = self
             .last_fetch
             .is_none_or(|last| last.elapsed() >= FETCH_AT_LEAST);
@@ -142,9 +199,7 @@ impl Watcher {
             self.last_fetch = Some(begun);
             self.read_new(limit).await?;
         }
-        if !self.seen {
-            self.last_clear = Some(begun);
-        }
+        self.last_clear = Some(begun);
         Ok(())
     }
 
@@ -172,7 +227,7 @@ impl Watcher {
                 self.consider(at, &message);
             }
             outcome?;
-            if whole || self.seen {
+            if whole {
                 return Ok(());
             }
             self.folder.next = self.folder.next.max(last);
@@ -181,58 +236,40 @@ impl Watcher {
 
     fn consider(&mut self, at: Instant, message: &fetch::Fetched) {
         self.folder.next = self.folder.next.max(message.uid.saturating_add(1));
-        match recognise(&message.fields, &self.wanted.keyring) {
-            // Of a message that was delivered twice the first counts; clean-up finds the other.
-            Recognition::Ours(ours) if ours.claims.token == self.wanted.token && !self.seen => {
-                self.seen = true;
-                self.tell(Observation::Seen(Seen {
-                    at,
-                    not_before: self.last_clear,
-                    folder: self.folder.name.clone(),
-                    is_junk: self.folder.is_junk,
-                    uid: message.uid,
-                    stored_at: message.stored_at,
-                }));
-            }
-            Recognition::Quoted { token, reason } if token == self.wanted.token => {
-                self.quotes += 1;
-                if self.quotes <= MOST_QUOTES {
-                    self.tell(Observation::Quoted {
-                        folder: self.folder.name.clone(),
-                        reason,
-                    });
-                }
-            }
-            _ => {}
+        let look = Look {
+            folder: &self.folder.name,
+            is_junk: self.folder.is_junk,
+            last_clear: self.last_clear,
+        };
+        if let Some(ours) = self.shared.consider(&look, at, message) {
+            self.known.add(message.uid, message.stored_at, ours);
         }
     }
 
-    /// Waits until the next look is due, in IDLE if that is worth it, or until the run wants something else.
-    async fn pause(&mut self, phase: Phase, begun: Instant) -> Result<(), Fault> {
-        let now = Instant::now();
-        let gap = looks::gap(&Circumstances {
-            since_send: match phase {
-                Phase::Look(since) => Some(now.saturating_duration_since(since)),
-                _ => None,
-            },
-            round_trip: self.round_trip,
-            looks: self.looks,
-            time_left: self.wanted.deadline.saturating_duration_since(now),
-            gentle: self.gentle,
-        });
-        let next = begun + gap;
-        if self.idles && looks::is_worth_idling(gap) {
+    /// Waits until the next look is due, in IDLE if that is worth it, or until there is something else to do.
+    async fn pause(&mut self, begun: Instant) -> Result<(), Fault> {
+        let pace = self.shared.pace(self.index, self.round_trip, self.gentle);
+        let next = begun + pace.gap;
+        match &pace.eager {
+            Some(token) => self.shared.count_look(self.index, token),
+            // Nobody's message is under way: the next thing is somebody's send, or somebody's end.
+            None if self.wait_until(Instant::now() + SETTLE).await => return Ok(()),
+            None => {}
+        }
+        if self.idles && looks::is_worth_idling(pace.gap) {
             let session = session(&mut self.folder)?;
-            match session.idle(next, &mut self.phase).await {
+            match session.idle(next, &mut self.bell, Heed::NewMail).await {
                 // Not every server that announces IDLE allows it.
                 Err(fault) if fault.leaves_session_usable() => self.idles = false,
                 // A crowd of foreign mail wakes IDLE all the time: looks stay apart all the same.
-                Ok(Woken::NewMail) => self.wait_until(begun + self.shortest_gap()).await,
+                Ok(Woken::NewMail) => {
+                    self.wait_until(begun + self.shortest_gap()).await;
+                }
                 Ok(Woken::Wanted | Woken::Time) => {}
                 Err(fault) => return Err(fault),
             }
         }
-        if !self.idles || !looks::is_worth_idling(gap) {
+        if !self.idles || !looks::is_worth_idling(pace.gap) {
             self.wait_until(next).await;
         }
         Ok(())
@@ -247,19 +284,35 @@ impl Watcher {
         }
     }
 
-    /// Until the given time, or until the phase changes.
-    async fn wait_until(&mut self, end: Instant) {
+    /// Until the given time, or until the bell rings; whether it rang.
+    async fn wait_until(&mut self, end: Instant) -> bool {
         tokio::select! {
-            () = sleep_until(end) => {}
-            _ = self.phase.changed() => {}
+            () = sleep_until(end) => false,
+            _ = self.bell.changed() => true,
         }
     }
 
-    /// Until the phase changes; a run that is gone has stopped.
-    async fn other_phase(&mut self) {
-        if self.phase.changed().await.is_err() {
-            self.phase = watch::channel(Phase::Stop).1;
+    /// Nobody waits: the session is kept, and foreign mail is not looked at.
+    async fn rest(&mut self) -> Result<(), Fault> {
+        if self.wait_until(Instant::now() + SETTLE).await {
+            return Ok(());
         }
+        let end = Instant::now() + KEEPALIVE;
+        let Some(session) = &mut self.folder.session else {
+            // Whoever comes next gets it back.
+            let _ = self.bell.changed().await;
+            return Ok(());
+        };
+        if self.idles {
+            match session.idle(end, &mut self.bell, Heed::Nothing).await {
+                Err(fault) if fault.leaves_session_usable() => self.idles = false,
+                outcome => return outcome.map(|_| ()),
+            }
+        }
+        if self.wait_until(end).await {
+            return Ok(());
+        }
+        session_command(&mut self.folder, "NOOP").await
     }
 
     async fn last_look(&mut self) {
@@ -270,116 +323,239 @@ impl Watcher {
                 limit: LAST_LOOK_LIMIT,
             })
         });
-        let trouble = outcome
-            .err()
-            .map(|fault| self.trouble(&fault).cause(&self.account.plan));
-        self.tell(Observation::LastLook {
-            folder: self.folder.name.clone(),
-            trouble,
-        });
+        let trouble = outcome.err().map(|fault| self.trouble(&fault));
+        let cause = trouble.as_ref().map(|one| one.cause(&self.account.plan));
+        self.shared
+            .answer_last_look(self.index, &self.folder.name, cause.as_ref());
+        if let Some(trouble) = trouble {
+            self.lose_if_broken(&trouble);
+        }
     }
 
-    /// Says that the folder is lost, and tries to get it back until that succeeds, cannot succeed, or the run wants
-    /// something else.
-    async fn recover(&mut self, fault: &Fault) {
+    /// A command failed: whoever waits is told that the folder is lost, unless the server only asked for fewer questions.
+    async fn give_up(&mut self, fault: &Fault) {
         let trouble = self.trouble(fault);
         self.gentle |= trouble.is_throttling();
         if fault.leaves_session_usable() && trouble.is_throttling() {
             // It asked for fewer questions, and is still there.
-            let pause = Instant::now() + looks::GENTLE;
-            return self.wait_until(pause).await;
+            self.wait_until(Instant::now() + looks::GENTLE).await;
+            return;
         }
+        self.lose(&trouble);
+    }
+
+    /// Takes leave of a session that a failed command made unusable.
+    fn lose_if_broken(&mut self, trouble: &Trouble) {
+        if self.folder.session.as_ref().is_some_and(Session::is_broken) {
+            self.lose(trouble);
+        }
+    }
+
+    fn lose(&mut self, trouble: &Trouble) {
         self.folder.session = None;
-        self.tell_lost(&trouble);
-        let mut backoff = FIRST_BACKOFF;
-        let mut hung = 0;
-        loop {
-            self.wait_until(Instant::now() + backoff).await;
-            backoff = (backoff * 2).min(LONGEST_BACKOFF);
-            if self.run_is_ending() {
-                return;
+        self.recovery.get_or_insert(Recovery {
+            at: Instant::now() + FIRST_BACKOFF,
+            backoff: FIRST_BACKOFF,
+            hung: 0,
+        });
+        let loss = Loss {
+            cause: trouble.cause(&self.account.plan),
+            repeat: trouble.repeat(),
+        };
+        self.shared.lost(self.index, &self.folder.name, loss);
+    }
+
+    /// Gets the lost connection back once the next attempt is due, or returns because there is something else to do.
+    async fn try_again(&mut self) {
+        let due = self
+            .recovery
+            .as_ref()
+            .map_or_else(Instant::now, |one| one.at);
+        if self.wait_until(due).await {
+            return;
+        }
+        let end = Instant::now() + COMMAND_LIMIT;
+        let (shared, index) = (Arc::clone(&self.shared), self.index);
+        tokio::select! {
+            // Whoever waits is told in there how it went.
+            _ = self.reopen(end) => {}
+            () = shared.until_urgent(index) => {}
+        }
+    }
+
+    /// One attempt to get a lost connection back, and what to do if it fails.
+    async fn reopen(&mut self, end: Instant) -> Result<(), Trouble> {
+        match self.connect(end).await {
+            Ok(()) => {
+                self.recovery = None;
+                self.shared.back(self.index, &self.folder.name);
+                Ok(())
             }
-            match self.reopen().await {
-                Ok(()) => {
-                    return self.tell(Observation::Back {
-                        folder: self.folder.name.clone(),
-                    });
+            Err(trouble) => {
+                self.lose(&trouble);
+                let Some(recovery) = &mut self.recovery else {
+                    return Err(trouble);
+                };
+                recovery.hung += u32::from(trouble.repeat() == Repeat::Once);
+                recovery.backoff = (recovery.backoff * 2).min(LONGEST_BACKOFF);
+                if trouble.repeat() == Repeat::Never || recovery.hung > 1 {
+                    recovery.backoff = RELUCTANT_BACKOFF;
                 }
-                Err(trouble) => {
-                    hung += u32::from(trouble.repeat() == Repeat::Once);
-                    self.tell_lost(&trouble);
-                    if trouble.repeat() == Repeat::Never || hung > 1 {
-                        return self.until_ending().await;
-                    }
-                }
+                recovery.at = Instant::now() + recovery.backoff;
+                Err(trouble)
             }
         }
     }
 
-    async fn reopen(&mut self) -> Result<(), Trouble> {
-        let mut phase = self.phase.clone();
-        let ending = async {
-            let _ = phase.wait_for(|phase| is_end(*phase)).await;
-        };
-        let end = Instant::now() + COMMAND_LIMIT;
-        let opening = async {
-            let mut session = self.account.log_in(end).await?;
-            let limit = remaining(end, COMMAND_LIMIT);
-            let opened = folders::examine(&mut session, &self.folder.name, limit)
-                .await
-                .map_err(|fault| {
-                    Trouble::of_command(Step::Open(self.folder.name.clone()), &fault)
-                })?;
-            Ok((session, opened))
-        };
-        let (session, opened) = tokio::select! {
-            opened = opening => opened?,
-            () = ending => return Err(Trouble::unreachable(
-                Step::Look(self.folder.name.clone()),
-                "the run ended before the connection was back",
-            )),
-        };
+    async fn connect(&mut self, end: Instant) -> Result<(), Trouble> {
+        self.folder.session = None;
+        let mut session = self.account.log_in(end).await?;
+        let limit = remaining(end, COMMAND_LIMIT);
+        let opened = folders::examine(&mut session, &self.folder.name, limit)
+            .await
+            .map_err(|fault| Trouble::of_command(Step::Open(self.folder.name.clone()), &fault))?;
         if opened.uid_validity != self.folder.uid_validity {
             // The folder was made anew: every number that we know is void (RFC 3501 section 2.3.1.1).
             self.folder.uid_validity = opened.uid_validity;
             self.folder.next = 1;
+            self.known = Known::default();
         }
         self.folder.known_next = opened.uid_next;
         self.folder.session = Some(session);
         self.last_fetch = None;
+        self.last_answer = Instant::now();
         Ok(())
     }
 
-    /// Until the run is over or asks for the last look.
-    async fn until_ending(&mut self) {
-        if self.phase.wait_for(|phase| is_end(*phase)).await.is_err() {
-            self.phase = watch::channel(Phase::Stop).1;
+    /// What runs asked for, one thing; clean-ups together.
+    async fn carry_out(&mut self) {
+        match self.pending.pop_front() {
+            Some(Errand::Verify { end, reply }) => {
+                let outcome = self.verify(end).await;
+                let _ = reply.send(outcome);
+            }
+            Some(Errand::Read {
+                token,
+                limit,
+                reply,
+            }) => {
+                let raw = self.read(&token, limit).await;
+                let _ = reply.send(raw);
+            }
+            Some(Errand::Clean { task, end, reply }) => {
+                let mut tasks = vec![task];
+                let mut replies = vec![reply];
+                let mut end = end;
+                for errand in std::mem::take(&mut self.pending) {
+                    match errand {
+                        Errand::Clean {
+                            task,
+                            end: other,
+                            reply,
+                        } => {
+                            tasks.push(task);
+                            replies.push(reply);
+                            end = end.min(other);
+                        }
+                        other => self.pending.push_back(other),
+                    }
+                }
+                let cleaned = self.clean(&tasks, end).await;
+                for (reply, cleaned) in replies.into_iter().zip(cleaned) {
+                    let _ = reply.send(cleaned);
+                }
+            }
+            None => {}
         }
     }
 
-    fn run_is_ending(&self) -> bool {
-        is_end(*self.phase.borrow())
+    /// Makes sure that the folder can be read before a run relies on it.
+    async fn verify(&mut self, end: Instant) -> Result<(), OpenFailure> {
+        let usable = self
+            .folder
+            .session
+            .as_ref()
+            .is_some_and(|session| !session.is_broken());
+        if usable && (self.last_answer.elapsed() < ALIVE || self.is_alive(end).await) {
+            return Ok(());
+        }
+        if let Some(loss) = self.shared.loss(self.index)
+            && loss.repeat != Repeat::Soon
+            && self
+                .recovery
+                .as_ref()
+                .is_some_and(|one| one.at > Instant::now())
+        {
+            return Err(OpenFailure {
+                cause: loss.cause,
+                repeat: loss.repeat,
+            });
+        }
+        self.reopen(end).await.map_err(|trouble| OpenFailure {
+            cause: trouble.cause(&self.account.plan),
+            repeat: trouble.repeat(),
+        })
+    }
+
+    /// Whether a session that was at rest answers still. What came in the meantime is passed over: nobody waited.
+    async fn is_alive(&mut self, end: Instant) -> bool {
+        let limit = remaining(end, VERIFY_LIMIT);
+        let Some(session) = &mut self.folder.session else {
+            return false;
+        };
+        if session.command("NOOP", limit, |_| ()).await.is_err() {
+            return false;
+        }
+        if session.has_news() && self.shared.waiting() == 0 {
+            match folders::examine(session, &self.folder.name, limit).await {
+                Ok(opened) if opened.uid_validity == self.folder.uid_validity => {
+                    self.folder.next = self.folder.next.max(opened.uid_next);
+                    self.folder.known_next = opened.uid_next;
+                }
+                _ => return false,
+            }
+        }
+        self.last_answer = Instant::now();
+        true
+    }
+
+    async fn read(&mut self, token: &str, limit: Duration) -> Option<Vec<u8>> {
+        let uid = self.known.uid_of(token)?;
+        let session = self.folder.session.as_mut()?;
+        let raw = fetch::message(session, uid, limit).await.ok()?;
+        self.last_answer = Instant::now();
+        raw
+    }
+
+    async fn clean(&mut self, tasks: &[CleanUp], end: Instant) -> Vec<Cleaned> {
+        if self.folder.session.as_ref().is_none_or(Session::is_broken) {
+            // No work here, and no connection for it.
+            if !self.cleaner.has_work(&self.known, tasks, &self.folder.name) {
+                return vec![Cleaned::default(); tasks.len()];
+            }
+            if let Err(trouble) = self.reopen(end).await {
+                return cleanup::not_deleted(&self.account, &self.folder, tasks, &trouble);
+            }
+        }
+        let outcome = self
+            .cleaner
+            .clean(&mut self.folder, &mut self.known, tasks, end)
+            .await;
+        match outcome {
+            Ok(cleaned) => {
+                self.last_answer = Instant::now();
+                cleaned
+            }
+            Err(trouble) => {
+                self.lose_if_broken(&trouble);
+                cleanup::not_deleted(&self.account, &self.folder, tasks, &trouble)
+            }
+        }
     }
 
     fn trouble(&self, fault: &Fault) -> Trouble {
         Trouble::of_command(Step::Look(self.folder.name.clone()), fault)
     }
-
-    fn tell_lost(&self, trouble: &Trouble) {
-        self.tell(Observation::Lost {
-            folder: self.folder.name.clone(),
-            cause: trouble.cause(&self.account.plan),
-        });
-    }
-
-    fn tell(&self, observation: Observation) {
-        // A run that is gone does not listen.
-        let _ = self.observations.send(observation);
-    }
-}
-
-fn is_end(phase: Phase) -> bool {
-    matches!(phase, Phase::LastLook | Phase::Stop)
 }
 
 /// The session of a folder, while it has one.
@@ -387,4 +563,10 @@ fn session(folder: &mut Folder) -> Result<&mut Session, Fault> {
     folder.session.as_mut().ok_or_else(|| Fault::Lost {
         reason: "the connection is lost".to_owned(),
     })
+}
+
+async fn session_command(folder: &mut Folder, command: &str) -> Result<(), Fault> {
+    session(folder)?
+        .command(command, COMMAND_LIMIT, |_| ())
+        .await
 }
