@@ -86,14 +86,21 @@ async fn a_command_whose_caller_went_away_leaves_no_usable_session_behind() {
 #[tokio::test]
 async fn an_endless_answer_is_cut_off() {
     let endless = "x".repeat(4 * 1024 * 1024);
-    let script = vec![
-        On("FETCH", ""),
-        Say(format!("* 1 FETCH (BODY[] {{9000000}}\r\n{endless}")),
-    ];
+    let script = vec![On("FETCH", ""), Say(format!("* OK {endless}"))];
     let Err(fault) = outcome("UID FETCH 1 (BODY.PEEK[])", script).await else {
         panic!("four megabytes were read")
     };
     assert!(fault.to_string().contains("larger than"), "{fault}");
+}
+
+#[tokio::test]
+async fn a_literal_of_half_a_gigabyte_is_refused_when_it_is_announced() {
+    let announced = On("FETCH", "* 1 FETCH (BODY[] {536000000}\r\nSubject: x\r\n");
+    let Err(fault) = outcome("UID FETCH 1 (BODY.PEEK[])", vec![announced]).await else {
+        panic!("half a gigabyte was made room for")
+    };
+    let expected = "the server's answer is larger than 1048576 bytes";
+    assert_eq!(fault.to_string(), expected);
 }
 
 #[tokio::test]

@@ -29,7 +29,48 @@ pub(super) struct Wire {
     inner: BufWriter<Box<dyn Io>>,
     received: usize,
     allowed: usize,
+    announced: Announced,
     tail: Vec<u8>,
+}
+
+/// Finds the lengths of literals (RFC 3501 section 4.3) in what a server sends. async-imap makes room for all of one
+/// as soon as it is announced: a line of twenty bytes would cost half a gigabyte.
+#[derive(Debug, Default)]
+struct Announced {
+    /// Bytes of the literal that are still to come.
+    literal: usize,
+    /// What stands behind the last `{` of the line.
+    length: Option<usize>,
+    closed: bool,
+}
+
+impl Announced {
+    /// Reads on; the largest literal that was announced.
+    fn read(&mut self, bytes: &[u8]) -> usize {
+        let mut largest = 0;
+        for byte in bytes {
+            if self.literal > 0 {
+                self.literal -= 1;
+                continue;
+            }
+            match (byte, self.length) {
+                (b'{', _) => (self.length, self.closed) = (Some(0), false),
+                (b'0'..=b'9', Some(length)) if !self.closed => {
+                    let digit = usize::from(byte - b'0');
+                    self.length = Some(length.saturating_mul(10).saturating_add(digit));
+                }
+                (b'}', Some(_)) => self.closed = true,
+                (b'\r', Some(_)) if self.closed => {}
+                (b'\n', Some(length)) if self.closed => {
+                    largest = largest.max(length);
+                    self.literal = length;
+                    self.length = None;
+                }
+                _ => self.length = None,
+            }
+        }
+        largest
+    }
 }
 
 impl Wire {
@@ -38,6 +79,7 @@ impl Wire {
             inner: BufWriter::with_capacity(1024, inner),
             received: 0,
             allowed: ANSWER_LIMIT,
+            announced: Announced::default(),
             tail: Vec::new(),
         }
     }
@@ -107,13 +149,19 @@ impl AsyncRead for Wire {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.received > this.allowed {
+        let too_large = || {
             let message = format!("the server's answer is larger than {} bytes", this.allowed);
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, message)));
+            Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, message)))
+        };
+        if this.received > this.allowed {
+            return too_large();
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.inner).poll_read(context, buffer))?;
         let new = buffer.filled().get(before..).unwrap_or_default();
+        if this.announced.read(new) > this.allowed {
+            return too_large();
+        }
         this.received = this.received.saturating_add(new.len());
         this.remember(new);
         Poll::Ready(Ok(()))
@@ -164,6 +212,24 @@ mod tests {
         assert_eq!(received(b"* BYE bye\r\n").await.reply("A1"), "* BYE bye");
         assert_eq!(received(b"ABC x\x07y").await.reply("A1"), "ABC x y");
         assert_eq!(received(b"").await.reply("A1"), "");
+    }
+
+    #[test]
+    fn lengths_of_literals_are_found_at_any_cut_and_not_inside_literals() {
+        let text = b"* 1 FETCH (BODY[] {22}\r\nSubject: {999999}\r\n {7}\r\n BODY[1] {5000}\r\n";
+        for cut in 0..text.len() {
+            let (first, second) = text.split_at(cut);
+            let mut announced = Announced::default();
+            let largest = announced.read(first).max(announced.read(second));
+            assert_eq!(largest, 5000, "cut at {cut}");
+        }
+        for harmless in ["{12} x\r\n", "{}5\r\n", "{12\r\n", "12}\r\n"] {
+            assert_eq!(
+                Announced::default().read(harmless.as_bytes()),
+                0,
+                "{harmless}"
+            );
+        }
     }
 
     #[tokio::test]
