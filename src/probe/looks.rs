@@ -18,6 +18,14 @@ pub const GENTLE: Duration = Duration::from_secs(5);
 const PROPORTION: u32 = 50;
 /// So many looks are left over for the time that remains, however long it is.
 const RATIONED: u32 = 50;
+/// Looks that IDLE may ask for before the gap is over. More would use up, in a crowd of foreign mail, what is kept for
+/// the rest of the wait.
+const MOST_EARLY: u32 = 40;
+/// Between such looks.
+const SHORTEST_EARLY: Duration = Duration::from_millis(100);
+const SHORTEST_EARLY_GENTLE: Duration = Duration::from_secs(1);
+/// Networks forget a connection on which nothing is said for longer.
+pub const LONGEST_IDLE: Duration = Duration::from_secs(240);
 /// Below this, starting and ending IDLE costs more than it tells: Dovecot speaks half a second late.
 const IDLE_FROM: Duration = Duration::from_secs(2);
 
@@ -52,6 +60,22 @@ pub fn gap(at: &Circumstances) -> Duration {
     let left = MOST_LOOKS.saturating_sub(at.looks);
     if left <= RATIONED {
         gap = gap.max(at.time_left / left.max(1));
+    }
+    gap
+}
+
+/// The time from the sending of one look to the sending of the next, where IDLE announces mail before the gap is over;
+/// `early` looks were made so until now.
+#[must_use]
+pub fn gap_when_woken(at: &Circumstances, early: u32) -> Duration {
+    let shortest = if at.gentle {
+        SHORTEST_EARLY_GENTLE
+    } else {
+        SHORTEST_EARLY
+    };
+    let gap = gap(at);
+    if at.since_send.is_some() && early < MOST_EARLY && at.looks + 1 < MOST_LOOKS {
+        return shortest.min(gap);
     }
     gap
 }
@@ -139,6 +163,51 @@ mod tests {
             // The one beyond is the last look, at the timeout itself.
             assert!(looks <= MOST_LOOKS + 1, "{looks} looks in {timeout} s");
         }
+    }
+
+    #[test]
+    fn a_crowd_that_wakes_idle_all_the_time_costs_neither_the_gap_nor_the_limit() {
+        for timeout in [900.0, 3600.0, 86_400.0] {
+            let (mut since, mut looks, mut early) = (0.0, 0, 0);
+            while since < timeout {
+                let here = Circumstances {
+                    looks,
+                    time_left: Duration::from_secs_f64(timeout - since),
+                    ..at(since)
+                };
+                let whole = gap(&here);
+                let next = if is_worth_idling(whole) {
+                    gap_when_woken(&here, early)
+                } else {
+                    whole
+                };
+                early += u32::from(next < whole);
+                since += next.as_secs_f64();
+                looks += 1;
+                if timeout <= 900.0 {
+                    assert!(
+                        whole.as_secs_f64() <= (since / 50.0).max(0.01),
+                        "{whole:?} at {since}"
+                    );
+                }
+            }
+            assert!(looks <= MOST_LOOKS + 1, "{looks} looks in {timeout} s");
+            assert_eq!(early, MOST_EARLY);
+        }
+    }
+
+    #[test]
+    fn a_server_that_counts_commands_is_asked_again_after_a_second_at_the_soonest() {
+        let gentle = Circumstances {
+            gentle: true,
+            ..at(200.0)
+        };
+        assert_eq!(gap_when_woken(&gentle, 0), Duration::from_secs(1));
+        assert_eq!(gap_when_woken(&at(200.0), 0), Duration::from_millis(100));
+        assert_eq!(
+            gap_when_woken(&at(200.0), MOST_EARLY),
+            Duration::from_secs(4)
+        );
     }
 
     #[test]

@@ -56,6 +56,8 @@ struct Waiting {
     quotes: u32,
     /// Looks that were made for this run's sake, by folder.
     looks: Vec<u32>,
+    /// Of these, those that IDLE asked for.
+    early: Vec<u32>,
     /// Which folders still owe the last look.
     asked: Vec<bool>,
 }
@@ -78,6 +80,8 @@ pub(super) enum Agenda {
 pub(super) struct Pace {
     /// From the start of the last look.
     pub(super) gap: Duration,
+    /// The same where IDLE announces mail before.
+    pub(super) woken: Duration,
     /// The run that asks for it; none where no message is under way.
     pub(super) eager: Option<String>,
 }
@@ -130,6 +134,7 @@ impl Shared {
             seen: false,
             quotes: 0,
             looks: vec![0; folders],
+            early: vec![0; folders],
             asked: vec![false; folders],
         };
         state.runs.insert(waiting.wanted.token.clone(), waiting);
@@ -215,25 +220,36 @@ impl Shared {
     pub(super) fn pace(&self, index: usize, round_trip: Duration, gentle: bool) -> Pace {
         let now = Instant::now();
         let state = self.state();
-        let gaps = state.runs.values().filter(|run| !run.seen).map(|run| {
-            let gap = looks::gap(&Circumstances {
+        let paces = state.runs.values().filter(|run| !run.seen).map(|run| {
+            let counted = |counts: &[u32]| counts.get(index).copied().unwrap_or_default();
+            let here = Circumstances {
                 since_send: run.since.map(|since| now.saturating_duration_since(since)),
                 round_trip,
-                looks: run.looks.get(index).copied().unwrap_or_default(),
+                looks: counted(&run.looks),
                 time_left: run.wanted.deadline.saturating_duration_since(now),
                 gentle,
-            });
-            (gap, run)
-        });
-        match gaps.min_by_key(|(gap, _)| *gap) {
-            Some((gap, run)) => Pace {
-                gap,
+            };
+            Pace {
+                gap: looks::gap(&here),
+                woken: looks::gap_when_woken(&here, counted(&run.early)),
                 eager: run.since.map(|_| run.wanted.token.clone()),
-            },
-            None => Pace {
-                gap: looks::LONGEST,
-                eager: None,
-            },
+            }
+        });
+        paces.min_by_key(|pace| pace.gap).unwrap_or(Pace {
+            gap: looks::LONGEST,
+            woken: looks::LONGEST,
+            eager: None,
+        })
+    }
+
+    /// IDLE asked for a look before it was due.
+    pub(super) fn count_early(&self, index: usize, pace: &Pace) {
+        if pace.woken < pace.gap
+            && let Some(token) = &pace.eager
+            && let Some(run) = self.state().runs.get_mut(token)
+            && let Some(early) = run.early.get_mut(index)
+        {
+            *early = early.saturating_add(1);
         }
     }
 

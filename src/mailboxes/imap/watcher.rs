@@ -214,35 +214,31 @@ impl Watcher {
             } else {
                 format!("{from}:{}", last - 1)
             };
-            let mut fetched = Vec::new();
+            let mut next = from;
+            let name = self.folder.name.clone();
+            let look = Look {
+                folder: &name,
+                is_junk: self.folder.is_junk,
+                last_clear: self.last_clear,
+            };
+            let (shared, known) = (&self.shared, &mut self.known);
             let session = session(&mut self.folder)?;
+            // Judged as they come: a backlog of other people's mail takes no room, and what came before a fault counts.
             let outcome = fetch::fields(session, &set, limit, |message| {
                 if message.uid >= from {
-                    fetched.push((Instant::now(), message));
+                    next = next.max(message.uid.saturating_add(1));
+                    if let Some(ours) = shared.consider(&look, Instant::now(), &message) {
+                        known.add(message.uid, message.stored_at, ours);
+                    }
                 }
             })
             .await;
-            // What came before a fault came all the same.
-            for (at, message) in fetched {
-                self.consider(at, &message);
-            }
+            self.folder.next = self.folder.next.max(next);
             outcome?;
             if whole {
                 return Ok(());
             }
             self.folder.next = self.folder.next.max(last);
-        }
-    }
-
-    fn consider(&mut self, at: Instant, message: &fetch::Fetched) {
-        self.folder.next = self.folder.next.max(message.uid.saturating_add(1));
-        let look = Look {
-            folder: &self.folder.name,
-            is_junk: self.folder.is_junk,
-            last_clear: self.last_clear,
-        };
-        if let Some(ours) = self.shared.consider(&look, at, message) {
-            self.known.add(message.uid, message.stored_at, ours);
         }
     }
 
@@ -256,32 +252,25 @@ impl Watcher {
             None if self.wait_until(Instant::now() + SETTLE).await => return Ok(()),
             None => {}
         }
-        if self.idles && looks::is_worth_idling(pace.gap) {
+        while self.idles && looks::is_worth_idling(pace.gap) {
             let session = session(&mut self.folder)?;
-            match session.idle(next, &mut self.bell, Heed::NewMail).await {
+            let end = next.min(Instant::now() + looks::LONGEST_IDLE);
+            match session.idle(end, &mut self.bell, Heed::NewMail).await {
                 // Not every server that announces IDLE allows it.
                 Err(fault) if fault.leaves_session_usable() => self.idles = false,
                 // A crowd of foreign mail wakes IDLE all the time: looks stay apart all the same.
                 Ok(Woken::NewMail) => {
-                    self.wait_until(begun + self.shortest_gap()).await;
+                    self.shared.count_early(self.index, &pace);
+                    self.wait_until(begun + pace.woken).await;
+                    return Ok(());
                 }
-                Ok(Woken::Wanted | Woken::Time) => {}
+                Ok(Woken::Time) if Instant::now() < next => {}
+                Ok(Woken::Wanted | Woken::Time) => return Ok(()),
                 Err(fault) => return Err(fault),
             }
         }
-        if !self.idles || !looks::is_worth_idling(pace.gap) {
-            self.wait_until(next).await;
-        }
+        self.wait_until(next).await;
         Ok(())
-    }
-
-    /// Between looks that IDLE asks for.
-    fn shortest_gap(&self) -> Duration {
-        if self.gentle {
-            Duration::from_secs(1)
-        } else {
-            Duration::from_millis(100)
-        }
     }
 
     /// Until the given time, or until the bell rings; whether it rang.
