@@ -54,7 +54,7 @@ const CAUSE: Metric = Metric {
 };
 const LATE_ARRIVALS: Metric = Metric {
     name: "mailprobe_late_arrivals",
-    help: "How many messages of earlier runs have turned up since the run before.",
+    help: "How many messages of earlier runs have turned up since the run before; NaN if the mailbox could not be searched.",
 };
 const LATE_ARRIVAL_DELIVERY: Metric = Metric {
     name: "mailprobe_late_arrival_delivery_seconds",
@@ -133,7 +133,8 @@ fn every_run(page: &Page, report: &Report) {
     page.value(&LAST_RUN, unix(report.ended_at));
     page.value(&NEXT_RUN, known(more.next_run_at.map(unix)));
     let late = u32::try_from(report.late_arrivals.len()).unwrap_or(u32::MAX);
-    page.value(&LATE_ARRIVALS, f64::from(late));
+    let late = more.knows_late_arrivals.then_some(f64::from(late));
+    page.value(&LATE_ARRIVALS, known(late));
     let slowest = report
         .late_arrivals
         .iter()

@@ -102,8 +102,8 @@ struct Running {
 /// One run of one probe, from connecting to the last push. `stop` turning true ends the wait.
 pub async fn run(job: Job, stop: watch::Receiver<bool>) -> Report {
     let mut running = Running::new(job);
-    running.go(stop).await;
-    running.finish().await
+    running.go(stop.clone()).await;
+    running.finish(stop).await
 }
 
 impl Running {
@@ -199,7 +199,10 @@ impl Running {
         );
         self.attempt_begun.get_or_insert(self.started.elapsed());
         self.on(Event::AttemptBegun);
-        self.set(Phase::Look(Instant::now()));
+        // Where an earlier attempt may have succeeded, looks go on as rarely as they have become since.
+        if !self.run.may_be_taken() {
+            self.set(Phase::Look(Instant::now()));
+        }
         self.work = Some(Box::pin(async move {
             Done::Attempted(sender.attempt(&message, limit).await)
         }));
@@ -260,6 +263,10 @@ impl Running {
                 self.attempt_ended = Some(self.now());
                 self.wait_line(Stage::Send, &failure.cause.summary, "another attempt");
                 self.on(Event::AttemptEnded(Err(failure)));
+                // Nothing is under way: a wait that the sender asked for must not use up the looks.
+                if !self.run.may_be_taken() {
+                    self.set(Phase::Rest);
+                }
             }
         }
     }

@@ -137,6 +137,8 @@ pub struct Cleaned {
     pub late: Vec<LateArrival>,
     /// What could not be done.
     pub warnings: Vec<Warning>,
+    /// Whether every watched folder was searched for what earlier runs left.
+    pub is_thorough: bool,
 }
 
 impl Mailbox {

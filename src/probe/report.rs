@@ -75,6 +75,8 @@ pub struct ForMetrics {
     pub next_run_at: Option<DateTime<Utc>>,
     /// Whether the provider's block of the recipient had to be lifted.
     pub recipient_unblocked: bool,
+    /// Whether late arrivals were looked for in every folder; where not, how many there are is unknown.
+    pub knows_late_arrivals: bool,
     /// How many more messages the sender will take.
     pub sender_quota_remaining: Option<f64>,
     /// Each endpoint that speaks TLS (`mailbox`, `sender`) and the end of its certificate's validity, if it was seen.

@@ -267,7 +267,10 @@ impl Run {
             Phase::Opening if self.busy && now < self.limits.late_after + OPEN_GRACE => {
                 Action::WaitUntil(self.limits.late_after + OPEN_GRACE)
             }
-            Phase::Opening if now >= self.limits.late_after => self.finish(),
+            Phase::Opening if now >= self.limits.late_after => {
+                self.shut.get_or_insert_with(never_opened);
+                self.finish()
+            }
             Phase::Opening if now < self.not_before => {
                 Action::WaitUntil(self.not_before.min(self.limits.late_after))
             }
@@ -392,7 +395,7 @@ impl Run {
             Retry::Later => self.defer(now),
             Retry::After(_) | Retry::Soon if self.attempts >= MOST_ATTEMPTS => return None,
             Retry::After(wait) => {
-                self.asked_to_wait += wait;
+                self.asked_to_wait = self.asked_to_wait.saturating_add(wait);
                 wait
             }
             Retry::Soon => {
@@ -404,7 +407,7 @@ impl Run {
                 pause
             }
         };
-        (now + pause < self.limits.timeout).then_some(pause)
+        (now.saturating_add(pause) < self.limits.timeout).then_some(pause)
     }
 
     /// Minutes, after which attempts begin to count anew.
@@ -488,6 +491,12 @@ impl Run {
             return false;
         };
         !(self.phase == Phase::Sending && self.busy) || now >= seen.at + ANSWER_GRACE
+    }
+
+    /// Whether an attempt that has ended may have left the message with the sender: then the wait began with it.
+    #[must_use]
+    pub fn may_be_taken(&self) -> bool {
+        self.accepted.is_some() || self.unknown.is_some()
     }
 
     /// When to wake up at the latest because of what [`Run::next`] cannot know: the grace for the sender's answer.
@@ -661,6 +670,15 @@ fn judge_arrival(
         return (Verdict::Late, Some(cause));
     }
     (Verdict::Delivered, None)
+}
+
+fn never_opened() -> Cause {
+    Cause::new(
+        CauseCode::MailboxUnreachable,
+        Stage::MailboxConnect,
+        "the mailbox did not answer in the time that there was",
+        "is the IMAP server overloaded? this says nothing about mail delivery",
+    )
 }
 
 fn no_attempt() -> Cause {

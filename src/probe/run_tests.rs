@@ -282,6 +282,29 @@ fn a_log_in_that_hangs_is_repeated_once() {
 }
 
 #[test]
+fn a_mailbox_that_never_answers_is_unreachable_and_no_refusal() {
+    let mut run = run();
+    assert_eq!(run.next(s(0.0)), Action::Open(s(300.0)));
+    assert_eq!(run.next(s(300.0)), Action::WaitUntil(s(301.0)));
+    assert_eq!(run.next(s(301.0)), Action::Finish);
+    assert_eq!(
+        verdict(run),
+        (Verdict::Undetermined, Some(CauseCode::MailboxUnreachable))
+    );
+}
+
+#[test]
+fn a_wait_of_absurd_length_is_beyond_the_timeout_and_nothing_overflows() {
+    let mut run = sending();
+    let wait = Retry::After(Duration::MAX);
+    run.on(
+        failure(CauseCode::SenderRateLimited, Taken::No, wait),
+        s(0.5),
+    );
+    assert_eq!(run.next(s(0.5)), Action::Finish);
+}
+
+#[test]
 fn a_definite_no_ends_the_run_as_refused() {
     let mut run = sending();
     run.on(

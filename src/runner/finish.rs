@@ -14,15 +14,19 @@ use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 /// All pushes, side by side.
 pub(super) const PUSH_LIMIT: Duration = Duration::from_secs(40);
-/// The same after a signal: all has to be over within 25 s.
-const PUSH_LIMIT_INTERRUPTED: Duration = Duration::from_secs(14);
-/// Reading the message, then deleting it.
+/// From a signal on: all has to be over within 25 s, clean-up included.
+const PUSH_LIMIT_INTERRUPTED: Duration = Duration::from_secs(12);
+/// Everything between the verdict and the pushes.
+const CLEAN_UP_LIMIT: Duration = Duration::from_secs(10);
+/// Of that, reading the message.
 const READ_LIMIT: Duration = Duration::from_secs(3);
-const CLEAN_UP_LIMIT: Duration = Duration::from_secs(7);
+/// And saying goodbye.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// An interim report that is still on its way must not overtake the final one.
 const OVERDUE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -69,14 +73,14 @@ struct Aftermath {
 
 impl Running {
     /// Everything after the verdict.
-    pub(super) async fn finish(mut self) -> Report {
+    pub(super) async fn finish(mut self, stop: watch::Receiver<bool>) -> Report {
         let gave_up = self.now();
         self.work = None;
         let token = self.message().token.clone();
         let aftermath = self.clean_up(&token).await;
         let mut report = self.report(&token, gave_up, aftermath).await;
         if self.job.options.push {
-            self.push(&mut report).await;
+            self.push(&mut report, stop).await;
         }
         report
     }
@@ -88,6 +92,7 @@ impl Running {
         let Some(mut watch) = self.watch.take() else {
             return after;
         };
+        let end = Instant::now() + CLEAN_UP_LIMIT;
         watch.set(Phase::Stop);
         if let Some(seen) = &self.seen {
             let begun = Instant::now();
@@ -105,13 +110,15 @@ impl Running {
             previous_fire: self.job.probe.schedule.previous_before(self.started_at),
             seen: self.seen.clone(),
         };
-        after.cleaned = watch.clean_up(&task, CLEAN_UP_LIMIT).await;
+        let left = |end: Instant| end.saturating_duration_since(Instant::now());
+        let limit = left(end).saturating_sub(CLOSE_LIMIT);
+        after.cleaned = watch.clean_up(&task, limit).await;
         after.cleanup = Some(begun.elapsed());
         self.line(
             Stage::Cleanup,
-            &what_was_cleaned(&after.cleaned, self.job.options.keep),
+            &what_was_cleaned(&after.cleaned, self.job.options.keep && self.seen.is_some()),
         );
-        watch.close().await;
+        let _ = timeout(left(end), watch.close()).await;
         after
     }
 
@@ -166,6 +173,7 @@ impl Running {
             for_metrics: ForMetrics {
                 next_run_at: probe.schedule.next_after(now),
                 recipient_unblocked: self.recipient_unblocked,
+                knows_late_arrivals: after.cleaned.is_thorough,
                 sender_quota_remaining: quota,
                 certificates: self.certificates(),
             },
@@ -212,21 +220,16 @@ impl Running {
         .collect()
     }
 
-    async fn push(&mut self, report: &mut Report) {
+    async fn push(&mut self, report: &mut Report, stop: watch::Receiver<bool>) {
         let overdue = async { while self.overdue.join_next().await.is_some() {} };
         let _ = timeout(OVERDUE_LIMIT, overdue).await;
         self.overdue.shutdown().await;
-        let limit = if report.is_interrupted() {
-            PUSH_LIMIT_INTERRUPTED
-        } else {
-            PUSH_LIMIT
-        };
         let begun = Instant::now();
         let sinks: Vec<Arc<Sink>> = self.job.sinks.clone();
         let pushes = sinks
             .iter()
             .filter(|sink| sink.wants(report))
-            .map(|sink| sink.push(report, limit));
+            .map(|sink| unless_stopped(sink, report, stop.clone()));
         let pushes: Vec<Push> = futures_util::future::join_all(pushes).await;
         if pushes.is_empty() {
             return;
@@ -241,6 +244,29 @@ impl Running {
             seconds: seconds(begun.elapsed()),
         });
         report.pushes = pushes;
+    }
+}
+
+/// A push, cut short where a signal asks to end.
+async fn unless_stopped(sink: &Sink, report: &Report, mut stop: watch::Receiver<bool>) -> Push {
+    let begun = Instant::now();
+    let stopped = async {
+        // An error means that nobody is left who could ask.
+        if stop.wait_for(|stop| *stop).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(PUSH_LIMIT_INTERRUPTED).await;
+    };
+    tokio::select! {
+        push = sink.push(report, PUSH_LIMIT) => push,
+        () = stopped => Push {
+            sink: sink.name().to_owned(),
+            ok: false,
+            attempts: 1,
+            seconds: seconds(begun.elapsed()),
+            error: Some("cut short by a signal".to_owned()),
+            hint: Some("nothing to do: the next run tells the sink again".to_owned()),
+        },
     }
 }
 
@@ -280,10 +306,10 @@ impl Times {
     }
 }
 
-fn what_was_cleaned(cleaned: &Cleaned, keep: bool) -> String {
+fn what_was_cleaned(cleaned: &Cleaned, stays: bool) -> String {
     let mut parts = Vec::new();
     match cleaned.own {
-        0 if keep => parts.push("the message stays".to_owned()),
+        0 if stays => parts.push("the message stays".to_owned()),
         0 => {}
         1 => parts.push("deleted the message".to_owned()),
         copies => parts.push(format!("deleted {copies} copies of the message")),

@@ -98,6 +98,8 @@ pub(super) struct Cleaner {
     /// What earlier runs left is searched for this often at the most.
     search_every: Duration,
     searched: Option<Instant>,
+    /// The server searches as it has to for that.
+    can_search: bool,
     /// Late arrivals that stay in the folder and were counted.
     counted: BTreeSet<String>,
 }
@@ -108,6 +110,7 @@ impl Cleaner {
             trash,
             search_every,
             searched: None,
+            can_search: true,
             counted: BTreeSet::new(),
         }
     }
@@ -134,11 +137,15 @@ impl Cleaner {
     ) -> Result<Vec<Cleaned>, Trouble> {
         let name = folder.name.clone();
         let trouble = |fault: Fault| Trouble::of_command(Step::Handle(name.clone()), &fault);
-        let mut cleaned = vec![Cleaned::default(); tasks.len()];
         let candidates = self
             .candidates(folder, known, tasks, end)
             .await
             .map_err(trouble)?;
+        let begun = Cleaned {
+            is_thorough: self.can_search,
+            ..Cleaned::default()
+        };
+        let mut cleaned = vec![begun; tasks.len()];
         for (task, cleaned) in tasks.iter().zip(&mut cleaned) {
             let is_unsafe = |one: &Candidate| task.owns(one) && !one.ours.deletable;
             if candidates.iter().any(is_unsafe) && !task.keep {
@@ -207,7 +214,9 @@ impl Cleaner {
             return Ok(own);
         };
         if self.is_search_due() {
-            to_read.extend(left_behind(session, newest, end).await?);
+            let found = left_behind(session, newest, end).await?;
+            self.can_search = found.is_some();
+            to_read.extend(found.unwrap_or_default());
             self.searched = Some(Instant::now());
         }
         to_read.retain(|uid| !own.iter().any(|one| one.uid == *uid));
@@ -326,12 +335,13 @@ pub(super) fn not_cleaned(reason: &str) -> Cleaned {
     }
 }
 
-/// Messages that may be ours, by the server's search: only what a fetch of their fields confirms counts.
+/// Messages that may be ours, by the server's search: only what a fetch of their fields confirms counts. None where
+/// the server does not search so: our own message is known without it.
 async fn left_behind(
     session: &mut Session,
     task: &CleanUp,
     end: Instant,
-) -> Result<Vec<u32>, Fault> {
+) -> Result<Option<Vec<u32>>, Fault> {
     // Two days, since SINCE knows whole days only, in a time zone of the server's choice.
     let since = task.now.checked_sub_days(Days::new(2)).unwrap_or(task.now);
     let criteria = format!(
@@ -339,9 +349,8 @@ async fn left_behind(
         since.format("%-d-%b-%Y")
     );
     match fetch::search(session, &criteria, remaining(end, COMMAND_LIMIT)).await {
-        Ok(hits) => Ok(hits.into_iter().rev().take(MOST_CANDIDATES).collect()),
-        // A server that cannot search so: our own message is known without it.
-        Err(fault) if fault.leaves_session_usable() => Ok(Vec::new()),
+        Ok(hits) => Ok(Some(hits.into_iter().rev().take(MOST_CANDIDATES).collect())),
+        Err(fault) if fault.leaves_session_usable() => Ok(None),
         Err(fault) => Err(fault),
     }
 }

@@ -404,7 +404,10 @@ impl Watch {
             // The watcher keeps the limit itself, and answers right after it.
             timeout(limit + Duration::from_millis(100), answer)
         });
-        let mut whole = Cleaned::default();
+        let mut whole = Cleaned {
+            is_thorough: true,
+            ..Cleaned::default()
+        };
         for (name, part) in crew.names.iter().zip(join_all(answers).await) {
             let was_here = task.seen.as_ref().is_some_and(|seen| seen.folder == *name);
             let part = match part {
@@ -413,6 +416,7 @@ impl Watch {
                 _ if was_here => cleanup::not_cleaned(&format!("`{name}` is not answering")),
                 _ => Cleaned::default(),
             };
+            whole.is_thorough &= part.is_thorough;
             whole.own += part.own;
             whole.left_over += part.left_over;
             whole.late.extend(part.late);
