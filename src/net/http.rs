@@ -16,6 +16,8 @@ use url::Url;
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// Longer answers are cut off. Lists of a hundred blocked contacts have a tenth of it.
 const LARGEST_BODY: usize = 512 * 1024;
+/// What a server asks to wait is read up to this; nobody waits so long.
+const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// So much of an answer is quoted.
 const LONGEST_QUOTED: usize = 300;
 
@@ -177,12 +179,14 @@ impl Answer {
         quotable(&String::from_utf8_lossy(&self.body))
     }
 
-    /// A header field as a number of seconds, rounded up.
+    /// A header field as a number of seconds, rounded up; a year at the most.
     #[must_use]
     pub fn seconds(&self, name: &str) -> Option<Duration> {
         let text = self.headers.get(name)?.to_str().ok()?;
         let seconds: f64 = text.trim().parse().ok()?;
-        Duration::try_from_secs_f64(seconds.ceil()).ok()
+        Duration::try_from_secs_f64(seconds.ceil())
+            .ok()
+            .map(|wait| wait.min(LONGEST_WAIT))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::net::http::Fault;
 use crate::net::tls::TlsError;
 use crate::probe::report::{Push, Report, seconds};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// A configured sink.
 #[derive(Debug)]
@@ -101,7 +101,11 @@ async fn with_attempts<F: Future<Output = Result<(), Refusal>>>(
     let mut attempts = 0;
     let outcome = loop {
         attempts += 1;
-        let outcome = attempt(limit.saturating_sub(begun.elapsed())).await;
+        let left = limit.saturating_sub(begun.elapsed());
+        // An attempt may ask a question of its own about a refusal.
+        let outcome = timeout(left, attempt(left))
+            .await
+            .unwrap_or_else(|_| Err(unanswered(&Fault::TimedOut(limit))));
         match (&outcome, pauses.next()) {
             (Err(Refusal { again: true, .. }), Some(pause)) if begun.elapsed() + pause < limit => {
                 tokio::time::sleep(pause).await;

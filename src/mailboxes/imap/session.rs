@@ -64,11 +64,15 @@ impl Fault {
         Some(code.split(' ').next()?.to_ascii_uppercase())
     }
 
-    /// Whether the server asks for fewer questions.
+    /// Whether the server asks for fewer questions: by RFC 5530's code or Gmail's, or in the words of Microsoft
+    /// ("Request is throttled") and Gmail ("[ALERT] Too many simultaneous connections").
     pub(super) fn is_throttling(&self) -> bool {
+        let words = self.to_string().to_ascii_lowercase();
         self.code()
-            .is_some_and(|code| ["LIMIT", "THROTTLED", "OVERQUOTA"].contains(&code.as_str()))
-            || self.to_string().to_ascii_lowercase().contains("throttl")
+            .is_some_and(|code| ["LIMIT", "THROTTLED"].contains(&code.as_str()))
+            || ["throttl", "too many", "bandwidth limits"]
+                .iter()
+                .any(|sign| words.contains(sign))
     }
 }
 

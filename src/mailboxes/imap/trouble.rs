@@ -95,10 +95,11 @@ impl Trouble {
 
     /// What a refused or lost command means at this step.
     pub(super) fn of_command(step: Step, fault: &Fault) -> Self {
-        let passing = fault.code().is_some_and(|code| {
-            // RFC 5530, and what Dovecot and Gmail answer when they are busy.
-            ["UNAVAILABLE", "INUSE", "SERVERBUG", "LIMIT", "THROTTLED"].contains(&code.as_str())
-        });
+        let passing = fault.is_throttling()
+            || fault.code().is_some_and(|code| {
+                // RFC 5530, and what Dovecot answers when it is busy.
+                ["UNAVAILABLE", "INUSE", "SERVERBUG"].contains(&code.as_str())
+            });
         let (code, repeat) = match (fault, &step) {
             (Fault::Lost { .. } | Fault::Deadline { .. }, Step::Look(_) | Step::Handle(_)) => {
                 (CauseCode::MailboxConnectionLost, Repeat::Soon)
@@ -194,6 +195,9 @@ impl Trouble {
             ),
             CauseCode::MailboxLoginRefused if self.detail.contains("LOGINDISABLED") => {
                 "the server takes no password on an unencrypted connection: set `tls = \"starttls\"` or `\"implicit\"`".to_owned()
+            }
+            CauseCode::MailboxLoginRefused if self.step == Step::Greeting => {
+                "the server takes the connection as logged in already: what stands between, and for whom?".to_owned()
             }
             CauseCode::MailboxLoginRefused => format!(
                 "the password comes from {source}; was it changed on the server?"
