@@ -24,14 +24,15 @@ pub(super) fn line(reports: &[Report]) -> (String, u8) {
         .map(|report| format!("{}: {}", report.probe, report.sentence()))
         .collect();
     let mut line = format!("MAILPROBE {} - {}", name(worst), fit(&sentences.join("; ")));
-    line.push_str(" |");
+    let mut bar = " |";
     for report in reports {
         for (label, value) in [
             ("duration", report.duration_seconds),
             ("delivery", report.delivery_seconds),
         ] {
             if let Some(value) = value {
-                let _ = write!(line, " '{} {label}'={value}s;;;0", report.probe);
+                let _ = write!(line, "{bar} '{} {label}'={value}s;;;0", report.probe);
+                bar = "";
             }
         }
     }

@@ -155,12 +155,12 @@ fn conclude(
                     .iter()
                     .for_each(|line| output::line(line));
             }
-            if !push && !arguments.no_push && !plan.sinks.is_empty() {
-                output::error(
-                    "not pushed: a run by hand must not overwrite what production reported; `--push` tells the sinks",
-                );
-            }
         }
+    }
+    if !push && !arguments.no_push && !plan.sinks.is_empty() {
+        output::error(
+            "not pushed: a run by hand must not overwrite what production reported; `--push` tells the sinks",
+        );
     }
     signalled
         .or(plugin_code)

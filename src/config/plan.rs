@@ -73,6 +73,21 @@ pub struct SecretPlan {
     pub source: SecretSource,
 }
 
+impl SecretPlan {
+    /// The value as it is now: access tokens in files are renewed while we run. The one that was read first, where
+    /// the file can no longer be read.
+    #[must_use]
+    pub fn current(&self) -> Secret {
+        let SecretSource::File(path) = &self.source else {
+            return self.value.clone();
+        };
+        match std::fs::read_to_string(path) {
+            Ok(text) if !text.trim().is_empty() => Secret::new(text.trim_end_matches(['\r', '\n'])),
+            _ => self.value.clone(),
+        }
+    }
+}
+
 /// Where a secret came from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SecretSource {

@@ -73,8 +73,8 @@ impl Brevo {
             .request(Method::POST, &["smtp", "email"], &[])
             .json(&body(message));
         match self.http.send(request, limit).await {
-            Ok(answer) => self.classifier().of_answer(&answer),
-            Err(fault) => Err(self.classifier().of_fault(&fault)),
+            Ok(answer) => self.classifier(answers::SEND).of_answer(&answer),
+            Err(fault) => Err(self.classifier(answers::SEND).of_fault(&fault)),
         }
     }
 
@@ -93,7 +93,7 @@ impl Brevo {
     pub async fn account(&self, limit: Duration) -> Result<Account, Cause> {
         let answer = self.ask(Method::GET, &["account"], &[], limit).await?;
         let Some(body) = answer.json::<AccountBody>() else {
-            return Err(self.classifier().of_nonsense(&answer).cause);
+            return Err(self.classifier(answers::ASK).of_nonsense(&answer).cause);
         };
         let plan = body.plan.iter().find(|plan| plan.kind != "sms");
         Ok(Account {
@@ -111,14 +111,31 @@ impl Brevo {
         query: &[(&str, String)],
         limit: Duration,
     ) -> Result<Answer, Cause> {
+        let answer = self.ask_at_all(method, path, query, limit).await?;
+        if (200..300).contains(&answer.status) {
+            return Ok(answer);
+        }
+        Err(self.refused(&answer))
+    }
+
+    /// The same, where every answer will do.
+    async fn ask_at_all(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        limit: Duration,
+    ) -> Result<Answer, Cause> {
         let request = self.request(method, path, query);
-        match self.http.send(request, limit).await {
-            Ok(answer) if (200..300).contains(&answer.status) => Ok(answer),
-            Ok(answer) => Err(match self.classifier().of_answer(&answer) {
-                Err(failure) => failure.cause,
-                Ok(_) => self.classifier().of_nonsense(&answer).cause,
-            }),
-            Err(fault) => Err(self.classifier().of_fault(&fault).cause),
+        let answer = self.http.send(request, limit).await;
+        answer.map_err(|fault| self.classifier(answers::ASK).of_fault(&fault).cause)
+    }
+
+    /// What it means that a question was not answered with 2xx.
+    fn refused(&self, answer: &Answer) -> Cause {
+        match self.classifier(answers::ASK).of_answer(answer) {
+            Err(failure) => failure.cause,
+            Ok(_) => self.classifier(answers::ASK).of_nonsense(answer).cause,
         }
     }
 
@@ -138,8 +155,11 @@ impl Brevo {
             .header("accept", "application/json")
     }
 
-    fn classifier(&self) -> Classifier<'_> {
-        Classifier { plan: &self.plan }
+    fn classifier(&self, doing: &'static str) -> Classifier<'_> {
+        Classifier {
+            plan: &self.plan,
+            doing,
+        }
     }
 
     /// See [`super::Sender::endpoint`].

@@ -131,7 +131,11 @@ async fn log_in(
             "the server announces LOGINDISABLED",
         ));
     }
-    let password = plan.password.value.expose();
+    let password = match method {
+        MailboxAuth::XOauth2 => plan.password.current(),
+        _ => plan.password.value.clone(),
+    };
+    let password = password.expose();
     let limit = remaining(end, LOGIN_LIMIT);
     let started = Instant::now();
     let attempt = async {

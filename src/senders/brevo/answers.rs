@@ -21,10 +21,18 @@ struct Refused {
     message: Option<String>,
 }
 
+/// What an attempt does.
+pub(super) const SEND: &str = "hand the message to";
+
+/// What every other request does.
+pub(super) const ASK: &str = "ask";
+
 /// Reads answers to requests of one account.
 #[derive(Clone, Copy)]
 pub(super) struct Classifier<'p> {
     pub(super) plan: &'p BrevoPlan,
+    /// What was being done, for a sentence that begins with "cannot" and ends with the endpoint.
+    pub(super) doing: &'static str,
 }
 
 /// ``brevo `https://api.brevo.com/v3` ``.
@@ -96,6 +104,12 @@ impl Classifier<'_> {
                     "set `base_url` to where the API is; redirects are not followed, since the API key must not go elsewhere",
                 )
             }),
+            404 | 405 => Err(self.failure(
+                answer,
+                CauseCode::SenderFailed,
+                "does not know the request",
+                "is `base_url` that of the API, such as https://api.brevo.com/v3?",
+            )),
             400..=499 => Err(self.failure(
                 answer,
                 CauseCode::SenderRejectedMessage,
@@ -144,8 +158,11 @@ impl Classifier<'_> {
     /// What it means that there is no answer.
     pub(super) fn of_fault(self, fault: &Fault) -> Failure {
         let endpoint = endpoint(self.plan);
-        let lost =
-            "the mailbox decides whether the message was taken; see https://status.brevo.com";
+        let lost = if self.doing == SEND {
+            "the mailbox decides whether the message was taken; see https://status.brevo.com"
+        } else {
+            "see https://status.brevo.com"
+        };
         let (code, hint, taken, retry) = match fault {
             Fault::Unreachable(_) => (
                 CauseCode::SenderUnreachable,
@@ -166,7 +183,7 @@ impl Classifier<'_> {
         let mut cause = Cause::new(
             code,
             Stage::Send,
-            format!("cannot hand the message to {endpoint}: {fault}"),
+            format!("cannot {} {endpoint}: {fault}", self.doing),
             hint,
         );
         if let Fault::Certificate(certificate) = fault {

@@ -1,6 +1,7 @@
 //! Brevo's block of the recipient: one hard bounce mutes an address for good, and every later send still gets a yes.
 
 use super::Brevo;
+use super::answers::ASK;
 use crate::probe::send::Preparation;
 use crate::probe::verdict::{Cause, CauseCode, Stage, Warning};
 use reqwest::Method;
@@ -93,7 +94,7 @@ async fn look_up(brevo: &Brevo, to: &str, limit: Duration) -> Result<Option<Cont
         let path = ["smtp", "blockedContacts"];
         let answer = brevo.ask(Method::GET, &path, &query, left(end)).await?;
         let Some(body) = answer.json::<Page>() else {
-            return Err(brevo.classifier().of_nonsense(&answer).cause);
+            return Err(brevo.classifier(ASK).of_nonsense(&answer).cause);
         };
         let contacts = body.contacts.unwrap_or_default();
         let count = contacts.len();
@@ -123,18 +124,24 @@ async fn bounces_today(brevo: &Brevo, to: &str, limit: Duration) -> Result<usize
         ("limit", "10".to_owned()),
     ];
     let path = ["smtp", "statistics", "events"];
-    let answer = brevo.ask(Method::GET, &path, &query, limit).await?;
+    let answer = brevo.ask_at_all(Method::GET, &path, &query, limit).await?;
+    match answer.status {
+        200..=299 => {}
+        // So an address without events is answered.
+        404 => return Ok(0),
+        _ => return Err(brevo.refused(&answer)),
+    }
     let events = answer.json::<Events>().and_then(|body| body.events);
     Ok(events.map_or(0, |events| events.len()))
 }
 
 async fn lift(brevo: &Brevo, to: &str, limit: Duration) -> Result<(), Cause> {
     let path = ["smtp", "blockedContacts", to];
-    match brevo.ask(Method::DELETE, &path, &[], limit).await {
-        Ok(_) => Ok(()),
-        // Somebody else lifted it in the meantime.
-        Err(cause) if cause.summary.contains("HTTP 404") => Ok(()),
-        Err(cause) => Err(cause),
+    let answer = brevo.ask_at_all(Method::DELETE, &path, &[], limit).await?;
+    match answer.status {
+        // 404: somebody else lifted it in the meantime.
+        200..=299 | 404 => Ok(()),
+        _ => Err(brevo.refused(&answer)),
     }
 }
 
