@@ -174,6 +174,7 @@ async fn twenty_runs_at_once_share_one_connection_a_folder_and_each_sees_its_own
     for cleaned in join_all(endings).await {
         let expected = Cleaned {
             own: 1,
+            is_thorough: true,
             ..Cleaned::default()
         };
         assert_eq!(cleaned, expected);
