@@ -183,7 +183,7 @@ impl Running {
                 self.set(Phase::LastLook);
             }
             Action::ReportOverdue => self.report_overdue(),
-            Action::WaitUntil(_) | Action::Finish => {}
+            Action::AskProvider(_) | Action::WaitUntil(_) | Action::Finish => {}
         }
     }
 

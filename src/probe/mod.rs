@@ -2,11 +2,13 @@
 
 pub mod arrival;
 pub mod compose;
+pub mod diagnosis;
 pub mod header;
 pub mod listener;
 pub mod looks;
 pub mod message;
 pub mod path;
+pub mod provider;
 pub mod report;
 pub mod run;
 pub mod schedule;

@@ -8,6 +8,8 @@
 //!    '-- unreadable --> Over          '-- refused --> Over     '-- seen --> Over
 //! ```
 
+use super::diagnosis::{self, Evidence, Gap, Handover, Mailbox};
+use super::provider::Word;
 use super::send::{Acceptance, Failure, Preparation, Retry, Taken};
 use super::verdict::{Cause, CauseCode, Stage, Verdict, Warning};
 use std::collections::BTreeMap;
@@ -36,6 +38,18 @@ const LONGEST_OPEN_PAUSE: Duration = Duration::from_secs(30);
 const OPEN_GRACE: Duration = Duration::from_secs(1);
 /// The last look has so long to be answered.
 const LAST_LOOK_LIMIT: Duration = Duration::from_secs(7);
+/// The provider has so long to say what it knows, while the run goes on.
+const ASK_LIMIT: Duration = Duration::from_secs(10);
+/// At the end of the wait it has less: the run is over.
+const LAST_ASK_LIMIT: Duration = Duration::from_secs(6);
+/// So many times in which a folder could not be read are remembered.
+const MOST_GAPS: usize = 20;
+/// Where somebody is waiting, the provider is asked so long after the start of the send as well.
+const EAGER_ASKS: [Duration; 3] = [
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+];
 
 /// The limits of a run, from the probe's config.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +102,8 @@ pub enum Event {
         /// Why it could not be read.
         trouble: Option<Cause>,
     },
+    /// What the provider's event log says of the message.
+    ProviderSaid(Word),
     /// The interim report is on its way.
     OverdueReported,
     /// A signal asks to end.
@@ -129,12 +145,25 @@ pub enum Action {
     Attempt(Duration),
     /// Look once more into every folder.
     LastLook,
+    /// Ask the provider what became of the message, within this time.
+    AskProvider(Duration),
     /// Tell the sinks that the message is overdue.
     ReportOverdue,
     /// Nothing, until something happens or it is so late.
     WaitUntil(Duration),
     /// The run is over.
     Finish,
+}
+
+/// Whether the provider can be asked what became of the message, and how often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asking {
+    /// It has no event log.
+    Never,
+    /// When the message is overdue, and at the end: questions are scarce.
+    WhenOverdue,
+    /// Also soon after the send, since somebody is waiting.
+    Eagerly,
 }
 
 /// How a run ended.
@@ -203,6 +232,14 @@ pub struct Run {
     looked: BTreeMap<String, Option<Cause>>,
     quotes: Vec<String>,
     overdue_reported: bool,
+    /// The provider can be asked.
+    has_provider: bool,
+    /// When it is asked before the end, after the start of the send, the next last.
+    asks: Vec<Duration>,
+    asked_last: bool,
+    provider: Word,
+    gaps: Vec<Gap>,
+    last_look_begun: bool,
     interrupted: bool,
     /// The mailbox was never readable, and why.
     shut: Option<Cause>,
@@ -240,6 +277,12 @@ impl Run {
             looked: BTreeMap::new(),
             quotes: Vec::new(),
             overdue_reported: false,
+            has_provider: false,
+            asks: Vec::new(),
+            asked_last: false,
+            provider: Word::None,
+            gaps: Vec::new(),
+            last_look_begun: false,
             interrupted: false,
             shut: None,
             warnings: Vec::new(),
@@ -254,6 +297,23 @@ impl Run {
     /// How long one attempt may take, where that is not [`ATTEMPT_LIMIT`].
     pub fn set_attempt_limit(&mut self, limit: Duration) {
         self.attempt_limit = limit;
+    }
+
+    /// Whether, and how often, the provider can be asked what became of the message.
+    pub fn set_asking(&mut self, asking: Asking) {
+        self.has_provider = asking != Asking::Never;
+        self.asks = match asking {
+            Asking::Never => Vec::new(),
+            Asking::WhenOverdue => vec![self.limits.late_after],
+            Asking::Eagerly => {
+                let mut asks = vec![self.limits.late_after];
+                asks.extend(EAGER_ASKS);
+                asks.sort();
+                asks.dedup();
+                asks.reverse();
+                asks
+            }
+        };
     }
 
     /// What to do at this time.
@@ -286,13 +346,7 @@ impl Run {
             }
             Phase::Sending => self.next_while_sending(now),
             Phase::Waiting => self.next_while_waiting(now),
-            Phase::LastLook { since } => {
-                if self.looked.len() >= self.folders || now >= since + LAST_LOOK_LIMIT {
-                    self.finish()
-                } else {
-                    Action::WaitUntil(since + LAST_LOOK_LIMIT)
-                }
-            }
+            Phase::LastLook { since } => self.next_at_the_end(since, now),
         }
     }
 
@@ -329,11 +383,16 @@ impl Run {
                 }
             }
             Event::Quoted(sentence) => self.quotes.push(sentence),
-            Event::FolderLost { folder, cause } => {
-                self.lost.insert(folder, cause);
-            }
+            Event::FolderLost { folder, cause } => self.on_folder_lost(folder, cause, now),
             Event::FolderBack { folder } => {
                 self.lost.remove(&folder);
+                let open = self
+                    .gaps
+                    .iter_mut()
+                    .find(|gap| gap.folder == folder && gap.to.is_none());
+                if let Some(gap) = open {
+                    gap.to = Some(now);
+                }
             }
             Event::LastLook { folder, trouble } => {
                 // What was said when the folder was lost tells more than that it still is.
@@ -342,8 +401,38 @@ impl Run {
                     .and_then(|_| self.lost.get(&folder).cloned());
                 self.looked.insert(folder, known.or(trouble));
             }
+            Event::ProviderSaid(word) => self.on_word(word),
             Event::OverdueReported => self.overdue_reported = true,
             Event::Interrupted => self.interrupted = true,
+        }
+    }
+
+    fn on_folder_lost(&mut self, folder: String, cause: Cause, now: Duration) {
+        let is_known = self
+            .gaps
+            .iter()
+            .any(|gap| gap.folder == folder && gap.to.is_none());
+        if !is_known && self.gaps.len() < MOST_GAPS {
+            self.gaps.push(Gap {
+                folder: folder.clone(),
+                from: now,
+                to: None,
+                why: cause.summary.clone(),
+            });
+        }
+        self.lost.insert(folder, cause);
+    }
+
+    fn on_word(&mut self, word: Word) {
+        self.busy = false;
+        self.asked_last |= self.last_look_begun;
+        // What was known stays true when a later question fails.
+        let is_worse = matches!(
+            (&self.provider, &word),
+            (Word::Events(_), Word::Unavailable(_))
+        );
+        if !is_worse {
+            self.provider = word;
         }
     }
 
@@ -462,22 +551,54 @@ impl Run {
     }
 
     fn next_while_waiting(&mut self, now: Duration) -> Action {
-        if now >= self.limits.timeout {
+        // A message that was given up on is waited for no longer.
+        if now >= self.limits.timeout || (self.seen.is_none() && self.provider.is_given_up()) {
             self.phase = Phase::LastLook { since: now };
+            self.last_look_begun = true;
             return Action::LastLook;
         }
-        let late = self.late_at();
-        if !self.overdue_reported && self.seen.is_none() {
-            if now >= late {
-                return Action::ReportOverdue;
-            }
-            return Action::WaitUntil(late.min(self.limits.timeout));
+        if self.seen.is_some() || self.busy {
+            return Action::WaitUntil(self.limits.timeout);
         }
-        Action::WaitUntil(self.limits.timeout)
+        let ask = self
+            .asks
+            .last()
+            .map(|after| self.send_started.unwrap_or_default() + *after);
+        if ask.is_some_and(|at| now >= at) {
+            let begun = self.send_started.unwrap_or_default();
+            self.asks.retain(|after| begun + *after > now);
+            self.busy = true;
+            return Action::AskProvider(ASK_LIMIT);
+        }
+        let late = self.late_at();
+        if !self.overdue_reported && now >= late {
+            return Action::ReportOverdue;
+        }
+        let late = Some(late).filter(|_| !self.overdue_reported);
+        let next = ask.into_iter().chain(late).min();
+        Action::WaitUntil(next.unwrap_or(self.limits.timeout).min(self.limits.timeout))
     }
 
     fn late_at(&self) -> Duration {
         self.send_started.unwrap_or_default() + self.limits.late_after
+    }
+
+    /// The last look and the last question, side by side.
+    fn next_at_the_end(&mut self, since: Duration, now: Duration) -> Action {
+        let end = since + LAST_LOOK_LIMIT;
+        if now >= end || (self.looked.len() >= self.folders && self.is_answered()) {
+            return self.finish();
+        }
+        if !self.busy && !self.is_answered() {
+            self.busy = true;
+            return Action::AskProvider(LAST_ASK_LIMIT);
+        }
+        Action::WaitUntil(end)
+    }
+
+    /// Whether there is nothing more to ask the provider.
+    fn is_answered(&self) -> bool {
+        !self.has_provider || self.asked_last || self.provider.is_given_up()
     }
 
     fn finish(&mut self) -> Action {
@@ -505,62 +626,69 @@ impl Run {
         self.seen.as_ref().map(|seen| seen.at + ANSWER_GRACE)
     }
 
-    /// How the run ended.
+    /// What is known, for the diagnosis. What only the runner knows is left empty.
     #[must_use]
-    pub fn into_outcome(mut self) -> Outcome {
-        let send_started = self
-            .send_started
+    pub fn evidence(&self, now: Duration) -> Evidence {
+        let mut evidence = Evidence::new(self.limits, now);
+        evidence.handover = self.handover();
+        evidence.send_started = self.send_began();
+        evidence.deferral.clone_from(&self.deferral);
+        evidence.blocked.clone_from(&self.blocked);
+        evidence.provider = self.provider.clone();
+        evidence.seen.clone_from(&self.seen);
+        let looked = self.looked.iter().filter(|(_, trouble)| trouble.is_none());
+        evidence.mailbox = Mailbox {
+            shut: self.shut.clone(),
+            looked: looked.map(|(name, _)| name.clone()).collect(),
+            unreadable: self.last_look_begun.then(|| self.unreadable()).flatten(),
+            gaps: self.gaps.clone(),
+            quota: Vec::new(),
+        };
+        evidence.quotes.clone_from(&self.quotes);
+        evidence.interrupted = self.interrupted;
+        evidence
+    }
+
+    fn handover(&self) -> Handover {
+        match (&self.accepted, &self.unknown, &self.last_failure) {
+            (Some((_, acceptance)), _, _) => Handover::Taken(acceptance.clone()),
+            (None, Some(failure), _) => Handover::Unknown(failure.clone()),
+            (None, None, Some(failure)) => Handover::Refused(failure.clone()),
+            (None, None, None) if self.first_attempt.is_some() => Handover::UnderWay,
+            (None, None, None) => Handover::NotBegun,
+        }
+    }
+
+    fn send_began(&self) -> Option<Duration> {
+        self.send_started
             .or_else(|| self.attempt_started.filter(|_| self.seen.is_some()))
-            .or(self.first_attempt);
-        let (verdict, cause) = self.judge(send_started.unwrap_or_default());
+            .or(self.first_attempt)
+    }
+
+    /// How the run ended. `add` adds to the evidence what only the runner knows.
+    #[must_use]
+    pub fn conclude(mut self, now: Duration, add: impl FnOnce(&mut Evidence)) -> Outcome {
+        let mut evidence = self.evidence(now);
+        add(&mut evidence);
+        let diagnosis = diagnosis::diagnose(&evidence);
+        let mut causes = diagnosis.causes.into_iter();
+        let cause = match diagnosis.verdict {
+            Verdict::Delivered => None,
+            _ => causes.next(),
+        };
+        self.warnings.extend(causes.map(Cause::into_warning));
         if self.seen.is_some() && self.accepted.is_none() {
             self.warnings.push(self.answer_missing());
         }
         Outcome {
-            verdict,
+            verdict: diagnosis.verdict,
             cause,
             warnings: self.warnings,
-            send_started,
+            send_started: evidence.send_started,
             accepted: self.accepted,
             seen: self.seen,
             sender_status: self.sender_status,
         }
-    }
-
-    fn judge(&mut self, send_started: Duration) -> (Verdict, Option<Cause>) {
-        if let Some(seen) = &self.seen {
-            let (verdict, mut cause) = judge_arrival(seen, send_started, self.limits);
-            if let (Verdict::Late, Some(cause)) = (verdict, &mut cause) {
-                cause.evidence.extend(self.deferral.take());
-            }
-            return (verdict, cause);
-        }
-        if self.interrupted {
-            return (Verdict::Undetermined, Some(self.interruption()));
-        }
-        if let Some(cause) = self.shut.take() {
-            return (Verdict::Undetermined, Some(cause));
-        }
-        if self.accepted.is_none() && self.unknown.is_none() {
-            let failure = self.last_failure.take();
-            let mut cause = failure.map_or_else(no_attempt, |failure| failure.cause);
-            cause.evidence.extend(self.deferral.take());
-            return (Verdict::Refused, Some(cause));
-        }
-        if let Some(cause) = self.unreadable() {
-            return (Verdict::Undetermined, Some(cause));
-        }
-        if self.accepted.is_none()
-            && let Some(failure) = self.unknown.take()
-        {
-            let mut cause = failure.cause;
-            cause.evidence.push("the message did not arrive".to_owned());
-            return (Verdict::Refused, Some(cause));
-        }
-        if let Some(cause) = self.blocked.take() {
-            return (Verdict::Bounced, Some(cause));
-        }
-        (Verdict::Missing, Some(self.missing()))
     }
 
     /// Why the mailbox could not be read at the end, if it could not.
@@ -578,53 +706,7 @@ impl Run {
                 })
             })
         };
-        let mut cause = troubled.or_else(silent)?;
-        cause.stage = Stage::Await;
-        Some(cause)
-    }
-
-    fn interruption(&self) -> Cause {
-        let doing = match self.phase {
-            _ if self.accepted.is_some() || self.unknown.is_some() => {
-                "while waiting for the message"
-            }
-            _ if self.first_attempt.is_some() => "while handing the message over",
-            _ => "before anything was sent",
-        };
-        Cause::new(
-            CauseCode::Interrupted,
-            Stage::Await,
-            format!("stopped by a signal {doing}"),
-            "nothing to do: a later run deletes the message if it still arrives",
-        )
-    }
-
-    fn missing(&self) -> Cause {
-        let id = self
-            .accepted
-            .as_ref()
-            .and_then(|(_, acceptance)| acceptance.message_id.clone());
-        let named = id
-            .as_ref()
-            .map(|id| format!(" as {id}"))
-            .unwrap_or_default();
-        let folders: Vec<_> = self.looked.keys().map(|name| format!("`{name}`")).collect();
-        let mut cause = Cause::new(
-            CauseCode::Unknown,
-            Stage::Await,
-            format!(
-                "the sender took the message{named}, and it is not in {} after {:.0} s",
-                folders.join(", "),
-                self.limits.timeout.as_secs_f64()
-            ),
-            "search the mail server's log, and the provider's event log, for the token or the message id",
-        );
-        let accepted = self.accepted.as_ref();
-        if let Some(id) = accepted.and_then(|(_, acceptance)| acceptance.queue_id.as_ref()) {
-            cause.evidence.push(format!("queue id: {id}"));
-        }
-        cause.evidence.extend(self.quotes.iter().cloned());
-        cause
+        troubled.or_else(silent)
     }
 
     fn answer_missing(&self) -> Warning {
@@ -641,52 +723,12 @@ impl Run {
     }
 }
 
-fn judge_arrival(
-    seen: &Sighting,
-    send_started: Duration,
-    limits: Limits,
-) -> (Verdict, Option<Cause>) {
-    let took = seen.at.saturating_sub(send_started);
-    if seen.is_junk {
-        let cause = Cause::new(
-            CauseCode::FilteredAsSpam,
-            Stage::Await,
-            format!("the message was filed as spam, into `{}`", seen.folder),
-            "look at the spam headers of the message: run again with `--keep`",
-        );
-        return (Verdict::Junked, Some(cause));
-    }
-    if took > limits.late_after {
-        let cause = Cause::new(
-            CauseCode::DelayedOnTheWay,
-            Stage::Await,
-            format!(
-                "the message arrived after {:.1} s, later than `late_after` of {:.0} s",
-                took.as_secs_f64(),
-                limits.late_after.as_secs_f64()
-            ),
-            "read the Received fields of the message for the hop that held it: run again with `--keep`",
-        );
-        return (Verdict::Late, Some(cause));
-    }
-    (Verdict::Delivered, None)
-}
-
 fn never_opened() -> Cause {
     Cause::new(
         CauseCode::MailboxUnreachable,
         Stage::MailboxConnect,
         "the mailbox did not answer in the time that there was",
         "is the IMAP server overloaded? this says nothing about mail delivery",
-    )
-}
-
-fn no_attempt() -> Cause {
-    Cause::new(
-        CauseCode::Unknown,
-        Stage::Send,
-        "there was no time to hand the message over",
-        "raise `timeout` of the probe",
     )
 }
 

@@ -3,6 +3,7 @@
 use super::{Job, Running, compose};
 use crate::mailboxes::{CleanUp, Cleaned, Phase};
 use crate::probe::compose::{Message, Occasion};
+use crate::probe::diagnosis::Evidence;
 use crate::probe::message;
 use crate::probe::report::{ForMetrics, Push, Report, SCHEMA, SenderReport, StageTime, seconds};
 use crate::probe::run::Outcome;
@@ -133,7 +134,10 @@ impl Running {
             }
             None => None,
         };
-        let outcome = self.run.clone().into_outcome();
+        let outcome = self
+            .run
+            .clone()
+            .conclude(gave_up, |evidence| self.complete(evidence));
         let stages = self.stages(&outcome, gave_up, &after);
         let times = Times::of(&outcome, gave_up);
         let now = at(self.now());
@@ -180,6 +184,12 @@ impl Running {
         };
         hide_secrets(&mut report);
         report
+    }
+
+    /// Adds to the evidence what the state machine does not know.
+    pub(super) fn complete(&self, evidence: &mut Evidence) {
+        evidence.to.clone_from(&self.job.probe.to);
+        evidence.sender = self.job.sender.endpoint();
     }
 
     fn certificates(&self) -> BTreeMap<String, Option<DateTime<Utc>>> {
