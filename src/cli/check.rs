@@ -2,18 +2,21 @@
 
 mod config;
 mod finding;
+mod listeners;
 mod mailbox;
 mod sender;
 mod sink;
 
 use super::live::Timeline;
 use super::output::{self, Colour, coloured};
-use super::{Common, USAGE, plan};
+use super::{Common, USAGE, plan, plan_without_secrets};
 use crate::config::plan::{Plan, ProbePlan};
-use crate::mailboxes::Mailbox;
 use clap::{Args, ValueEnum};
 use finding::{Finding, Level};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +31,7 @@ const PART_LIMIT: Duration = Duration::from_secs(45);
 Examples:
   mailprobe check
   mailprobe check external
+  mailprobe check --listeners --output json
   mailprobe check --output json | jq 'select(.level != \"ok\")'"
 )]
 pub(super) struct Arguments {
@@ -37,6 +41,9 @@ pub(super) struct Arguments {
     /// What stdout gets: lines for people, or one JSON object a finding
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output: Format,
+    /// Check the mail ports only; needs no secrets
+    #[arg(long, conflicts_with = "probes")]
+    listeners: bool,
 }
 
 /// What stdout gets.
@@ -48,39 +55,74 @@ enum Format {
 
 /// Carries the command out; the exit code.
 pub(super) async fn run(arguments: &Arguments, common: &Common) -> u8 {
-    let plan = match plan(common, &arguments.probes) {
+    let plan = if arguments.listeners {
+        // No port asks for a secret, so none has to be there.
+        plan_without_secrets(common)
+    } else {
+        plan(common, &arguments.probes)
+    };
+    let plan = match plan {
         Ok(plan) => plan,
         Err(error) => {
             output::error(&error.to_string());
             return USAGE;
         }
     };
+    if !arguments.listeners {
+        return u8::from(!all(arguments, &plan).await);
+    }
+    if plan.listeners.is_empty() {
+        let source = plan.source.display();
+        output::error(&format!(
+            "error: {source}: there is no [[listener]] to check"
+        ));
+        return USAGE;
+    }
+    u8::from(!listeners::alone(arguments.output, &plan.listeners).await)
+}
+
+type Work<'p> = Pin<Box<dyn Future<Output = Vec<Finding>> + 'p>>;
+
+/// Every part side by side, shown in the order of the config; whether nothing fails.
+async fn all(arguments: &Arguments, plan: &Plan) -> bool {
+    let mut parts: Vec<(String, Work<'_>)> = Vec::new();
+    for (name, sender) in distinct(plan, |probe| (probe.sender.name(), &probe.sender)) {
+        let part = format!("sender `{name}`");
+        let work = sender::check(part.clone(), plan, sender);
+        parts.push((part, Box::pin(work)));
+    }
+    for (name, mailbox) in distinct(plan, |probe| (&probe.mailbox.name, &probe.mailbox)) {
+        let part = format!("mailbox `{name}`");
+        let work = mailbox::check(part.clone(), mailbox);
+        parts.push((part, Box::pin(work)));
+    }
+    for sink in &plan.sinks {
+        parts.push(("a sink".to_owned(), Box::pin(sink::check(plan, sink))));
+    }
+    if !plan.listeners.is_empty() {
+        let work = listeners::check(&plan.listeners);
+        parts.push(("the listeners".to_owned(), Box::pin(work)));
+    }
     let timeline = Timeline::new(false);
-    let mut worst = false;
+    let ticker = timeline.tick();
+    let mut is_well = true;
     let mut show = |findings: Vec<Finding>| {
         timeline.end();
         for finding in findings {
-            worst |= finding.level == Level::Fail;
+            is_well &= finding.level != Level::Fail;
             print(arguments.output, &finding);
         }
     };
-    let ticker = timeline.tick();
-    show(config::config_findings(&plan));
-    for (name, sender) in distinct(&plan, |probe| (probe.sender.name(), &probe.sender)) {
-        timeline.wait_for(&format!("sender `{name}`"));
-        show(sender::check_sender(&format!("sender `{name}`"), &plan, &sender).await);
-    }
-    for (name, mailbox) in distinct(&plan, |probe| (&probe.mailbox.name, &probe.mailbox)) {
-        timeline.wait_for(&format!("mailbox `{name}`"));
-        show(mailbox::check_mailbox(&format!("mailbox `{name}`"), Mailbox::new(mailbox)).await);
-    }
-    for sink in &plan.sinks {
-        timeline.wait_for("a sink");
-        show(sink::check_sink(&plan, sink).await);
+    show(config::check(plan));
+    let (names, work): (Vec<String>, Vec<Work<'_>>) = parts.into_iter().unzip();
+    let mut work: FuturesOrdered<Work<'_>> = work.into_iter().collect();
+    for name in names {
+        timeline.wait_for(&name);
+        show(work.next().await.unwrap_or_default());
     }
     drop(ticker);
     timeline.end();
-    u8::from(worst)
+    is_well
 }
 
 /// The parts that probes share, each once.
@@ -97,8 +139,7 @@ fn distinct<'p, T: 'p>(
 
 fn print(format: Format, finding: &Finding) {
     if format == Format::Json {
-        let json = serde_json::to_string(finding);
-        return output::line(&json.unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}")));
+        return output::json(finding);
     }
     let level = match finding.level {
         Level::Ok => coloured("ok  ", Colour::Green),

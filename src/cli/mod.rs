@@ -101,3 +101,9 @@ fn plan(common: &Common, probes: &[String]) -> Result<config::plan::Plan, Config
     let path = config::find(common.config.as_deref(), &variable)?;
     config::load(&path, probes, &variable)
 }
+
+/// The plan of that config for all probes, where its secrets need not be there.
+fn plan_without_secrets(common: &Common) -> Result<config::plan::Plan, ConfigError> {
+    let variable = |name: &str| std::env::var(name).ok();
+    config::load_without_secrets(&config::find(common.config.as_deref(), &variable)?)
+}

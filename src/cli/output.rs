@@ -1,11 +1,18 @@
 //! Everything that reaches a person or a pipe goes through here, so that no secret does.
 
 use crate::secret::redact;
+use serde::Serialize;
 use std::io::{IsTerminal, Write, stderr, stdout};
 
 /// One line of data to stdout. A reader that has gone away is not our problem.
 pub(super) fn line(text: &str) {
     let _ = writeln!(stdout(), "{}", redact(text));
+}
+
+/// One JSON object on one line to stdout.
+pub(super) fn json(value: &impl Serialize) {
+    let json = serde_json::to_string(value);
+    line(&json.unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}")));
 }
 
 /// One line to stderr.

@@ -29,7 +29,7 @@ const OPPOSITE_LIMIT: Duration = Duration::from_secs(8);
 const FOREIGN_RECIPIENT: &str = "mailprobe-relay-check@example.com";
 
 /// Carries one check out.
-pub(super) async fn check(listener: &Listener, opposite: Opposite) -> ListenerCheck {
+pub(super) async fn check(listener: &Listener<'_>, opposite: Opposite) -> ListenerCheck {
     let mut check = Check {
         listener,
         steps: Vec::new(),
@@ -43,7 +43,7 @@ pub(super) async fn check(listener: &Listener, opposite: Opposite) -> ListenerCh
             "the server answers, and slowly: is it overloaded?",
         ))
     });
-    let plan = &listener.plan;
+    let plan = listener.plan;
     let trouble = outcome.err();
     let is_valid = trouble
         .as_ref()
@@ -68,7 +68,7 @@ pub(super) async fn check(listener: &Listener, opposite: Opposite) -> ListenerCh
 }
 
 struct Check<'l> {
-    listener: &'l Listener,
+    listener: &'l Listener<'l>,
     steps: Vec<StepTime>,
 }
 
@@ -90,7 +90,7 @@ impl Check<'_> {
 
     async fn converse(&mut self) -> Result<(), Trouble> {
         let listener = self.listener;
-        let plan = &listener.plan;
+        let plan = listener.plan;
         let language = plan.protocol.language();
         let tcp = self.step(Step::Connect, opening::connect(plan)).await?;
         let introducing = opening::introduce(plan, tcp, Header::Configured);
@@ -178,11 +178,11 @@ fn auth_in_clear() -> Trouble {
 
 /// Reads the greeting; its first line.
 async fn greeting(
-    listener: &Listener,
+    listener: &Listener<'_>,
     lines: &mut Lines,
     header: Header,
 ) -> Result<String, Trouble> {
-    let plan = &listener.plan;
+    let plan = listener.plan;
     let language = plan.protocol.language();
     let failed = |fault: NoLine| opening::no_greeting(plan, &fault, header);
     let first = lines.line(GREETING_LIMIT).await.map_err(failed)?;
@@ -218,11 +218,11 @@ async fn greeting(
 
 /// EHLO, CAPABILITY or CAPA.
 async fn capabilities(
-    listener: &Listener,
+    listener: &Listener<'_>,
     lines: &mut Lines,
     client: IpAddr,
 ) -> Result<Vec<String>, Trouble> {
-    let plan = &listener.plan;
+    let plan = listener.plan;
     let language = plan.protocol.language();
     let command = language.ask(&literal(client));
     let answer = ask(lines, language, &command, ANSWER_LIMIT).await;
@@ -325,7 +325,7 @@ async fn quit(language: Language, lines: &mut Lines) -> Result<(), Trouble> {
 }
 
 /// Asks the port the other way: it has to turn that away.
-async fn opposite(listener: &Listener) -> Result<(), Trouble> {
+async fn opposite(listener: &Listener<'_>) -> Result<(), Trouble> {
     let demands_header = listener.plan.proxy.is_some();
     let header = if demands_header {
         Header::Absent
@@ -340,7 +340,7 @@ async fn opposite(listener: &Listener) -> Result<(), Trouble> {
 }
 
 /// Looks whether a port that failed serves the other way; what is wrong with it is then the header.
-async fn explain(listener: &Listener, trouble: Trouble) -> Result<(), Trouble> {
+async fn explain(listener: &Listener<'_>, trouble: Trouble) -> Result<(), Trouble> {
     let version = listener.plan.header_name();
     let header = version.map_or(Header::Local, |_| Header::Absent);
     Err(match (serves(listener, header).await, version) {
@@ -351,8 +351,8 @@ async fn explain(listener: &Listener, trouble: Trouble) -> Result<(), Trouble> {
 }
 
 /// Whether the port serves a client with this header, and with which words; none where it turns it away.
-async fn serves(listener: &Listener, header: Header) -> Option<String> {
-    let plan = &listener.plan;
+async fn serves(listener: &Listener<'_>, header: Header) -> Option<String> {
+    let plan = listener.plan;
     let language = plan.protocol.language();
     let asking = async {
         let tcp = opening::connect(plan).await?;

@@ -6,18 +6,17 @@ mod lines;
 mod opening;
 
 use crate::config::plan::ListenerPlan;
-use crate::net::tls::{Tls, TlsError};
-use crate::probe::listener::ListenerCheck;
+use crate::net::tls::Tls;
+use crate::probe::listener::{Fault, ListenerCheck};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// One check, whatever the server does.
 const WHOLE_LIMIT: Duration = Duration::from_secs(45);
 
-/// A configured mail port.
-#[derive(Debug)]
-pub struct Listener {
-    plan: Arc<ListenerPlan>,
+/// A mail port, and the certificate that it shows.
+struct Listener<'p> {
+    plan: &'p ListenerPlan,
     tls: Tls,
 }
 
@@ -32,42 +31,26 @@ pub enum Opposite {
     AsConfigured,
 }
 
-impl Listener {
-    /// A listener that is not connected to yet.
-    ///
-    /// # Errors
-    /// A `ca_file` that cannot be read.
-    pub fn new(plan: Arc<ListenerPlan>) -> Result<Self, TlsError> {
-        let tls = Tls::new(plan.ca_file.as_deref())?;
-        Ok(Self { plan, tls })
-    }
-
-    /// All listeners of a plan.
-    ///
-    /// # Errors
-    /// A `ca_file` that cannot be read.
-    pub fn all(plans: &[Arc<ListenerPlan>]) -> Result<Vec<Self>, TlsError> {
-        plans
-            .iter()
-            .map(|plan| Self::new(Arc::clone(plan)))
-            .collect()
-    }
-
-    /// The listener's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.plan.name
-    }
-
-    /// One check. Sends no message: where relaying is tried, it ends before DATA.
-    pub async fn check(&self, opposite: Opposite) -> ListenerCheck {
-        check::check(self, opposite).await
-    }
+/// Checks all of them, side by side; in the order given. No message is sent: where relaying is tried, it ends before
+/// DATA.
+pub async fn check_all(listeners: &[Arc<ListenerPlan>], opposite: Opposite) -> Vec<ListenerCheck> {
+    futures_util::future::join_all(listeners.iter().map(|plan| check_one(plan, opposite))).await
 }
 
-/// Checks all of them, side by side; in the order given.
-pub async fn check_all(listeners: &[Listener], opposite: Opposite) -> Vec<ListenerCheck> {
-    futures_util::future::join_all(listeners.iter().map(|one| one.check(opposite))).await
+async fn check_one(plan: &ListenerPlan, opposite: Opposite) -> ListenerCheck {
+    match Tls::new(plan.ca_file.as_deref()) {
+        Ok(tls) => check::check(&Listener { plan, tls }, opposite).await,
+        Err(error) => ListenerCheck {
+            listener: plan.name.clone(),
+            ok: false,
+            stages: Vec::new(),
+            certificate: None,
+            error: Some(error.to_string()),
+            hint: Some("does `ca_file` name a PEM file that can be read?".to_owned()),
+            endpoint: plan.endpoint(),
+            fault: Some(Fault::Certificate),
+        },
+    }
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ pub(super) async fn introduce(
 
 /// Lines, inside TLS where the protocol begins with it.
 pub(super) async fn lines(
-    listener: &Listener,
+    listener: &Listener<'_>,
     tcp: TcpStream,
     header: Header,
 ) -> Result<Lines, Trouble> {
@@ -124,11 +124,11 @@ pub(super) async fn lines(
 
 /// The handshake. `opening` says that it is the first thing on the connection, and behind which header.
 pub(super) async fn secure(
-    listener: &Listener,
+    listener: &Listener<'_>,
     stream: impl Io + 'static,
     opening: Option<Header>,
 ) -> Result<Lines, Trouble> {
-    let plan = &listener.plan;
+    let plan = listener.plan;
     let name = ServerName::try_from(plan.tls_server_name.clone())
         .map_err(|error| Trouble::new(Fault::Tls, error.to_string(), "check `tls_server_name`"))?;
     let (noting, first) = Noting::new(stream);

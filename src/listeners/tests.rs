@@ -109,7 +109,7 @@ async fn checked(setting: Setting, opposite: Opposite, scripts: Vec<Vec<Do>>) ->
     };
     if scripts.is_empty() {
         drop(server);
-        return Listener::new(Arc::new(plan)).unwrap().check(opposite).await;
+        return check_one(&plan, opposite).await;
     }
     let serving = tokio::spawn(async move {
         for script in scripts {
@@ -117,7 +117,7 @@ async fn checked(setting: Setting, opposite: Opposite, scripts: Vec<Vec<Do>>) ->
             follow(Box::new(tcp), script, acceptor.clone()).await;
         }
     });
-    let check = Listener::new(Arc::new(plan)).unwrap().check(opposite).await;
+    let check = check_one(&plan, opposite).await;
     // What a script did not hear as expected is a panic there.
     serving.await.unwrap();
     check

@@ -1,6 +1,7 @@
 //! The core: no sockets, no files, no clock. Time and random bytes come in as arguments.
 
 pub mod arrival;
+pub mod budget;
 pub mod compose;
 pub mod diagnosis;
 pub mod header;

@@ -2,49 +2,31 @@
 
 use super::finding::{Finding, Level};
 use crate::config::plan::Plan;
+use crate::probe::budget;
 use chrono::Utc;
 
-pub(super) fn config_findings(plan: &Plan) -> Vec<Finding> {
+const CONFIG: &str = "config";
+
+pub(super) fn check(plan: &Plan) -> Vec<Finding> {
     let names: Vec<_> = plan
         .probes
         .iter()
         .map(|probe| probe.name.as_str())
         .collect();
     let source = plan.source.display();
-    let mut findings = vec![Finding::new(
-        "config",
-        Level::Ok,
-        format!("{source}: probes {}", names.join(", ")),
-    )];
-    findings.extend(
-        plan.warnings
-            .iter()
-            .map(|warning| Finding::new("config", Level::Warn, warning.clone())),
-    );
-    for probe in &plan.probes {
-        let gaps = probe.schedule.gaps(Utc::now());
-        if let Some(period) = gaps.and_then(|gaps| gaps.shortest.to_std().ok())
-            && probe.timeout > period
-        {
-            findings.push(
-                Finding::new(
-                    "config",
-                    Level::Warn,
-                    format!(
-                        "probe `{}`: `timeout` ({}) is beyond the period of its schedule ({}): runs can overlap",
-                        probe.name,
-                        humantime::format_duration(probe.timeout),
-                        humantime::format_duration(period)
-                    ),
-                )
-                .hint("shorten `timeout`, or run less often"),
-            );
-        }
+    let ok = |summary| Finding::new(CONFIG, Level::Ok, summary);
+    let mut findings = vec![ok(format!("{source}: probes {}", names.join(", ")))];
+    let secrets: Vec<String> = plan.secrets.iter().map(ToString::to_string).collect();
+    if !secrets.is_empty() {
+        findings.push(ok(format!("secrets read from {}", secrets.join(", "))));
     }
+    let warnings = plan.warnings.iter();
+    findings.extend(warnings.map(|warning| Finding::new(CONFIG, Level::Warn, warning.clone())));
+    findings.extend(overlaps(plan));
     if plan.sinks.is_empty() {
         findings.push(
             Finding::new(
-                "config",
+                CONFIG,
                 Level::Warn,
                 "there is no [[sink]]: runs are reported on stdout only",
             )
@@ -52,4 +34,18 @@ pub(super) fn config_findings(plan: &Plan) -> Vec<Finding> {
         );
     }
     findings
+}
+
+fn overlaps(plan: &Plan) -> impl Iterator<Item = Finding> {
+    plan.probes.iter().filter_map(|probe| {
+        let period = budget::overlap(&probe.schedule, probe.timeout, Utc::now())?;
+        let summary = format!(
+            "probe `{}`: `timeout` ({}) is beyond the period of its schedule ({}): runs can overlap",
+            probe.name,
+            humantime::format_duration(probe.timeout),
+            humantime::format_duration(period.to_std().unwrap_or_default()),
+        );
+        let finding = Finding::new(CONFIG, Level::Warn, summary);
+        Some(finding.hint("shorten `timeout`, or run less often"))
+    })
 }

@@ -2,13 +2,13 @@
 
 use super::PART_LIMIT;
 use super::finding::{Finding, Level, certificate};
+use crate::config::plan::MailboxPlan;
 use crate::mailboxes::Mailbox;
+use std::sync::Arc;
 
-pub(super) async fn check_mailbox(
-    part: &str,
-    made: Result<Mailbox, crate::net::tls::TlsError>,
-) -> Vec<Finding> {
-    let mailbox = match made {
+pub(super) async fn check(part: String, plan: Arc<MailboxPlan>) -> Vec<Finding> {
+    let part = part.as_str();
+    let mailbox = match Mailbox::new(plan) {
         Ok(mailbox) => mailbox,
         Err(error) => return vec![Finding::new(part, Level::Fail, error.to_string())],
     };

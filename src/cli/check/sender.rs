@@ -3,10 +3,13 @@
 use super::PART_LIMIT;
 use super::finding::{Finding, Level, certificate};
 use crate::config::plan::{Plan, SenderPlan};
+use crate::probe::budget::{self, Fit};
 use crate::senders::Sender;
-use chrono::{TimeDelta, Utc};
+use chrono::Utc;
+use std::sync::Arc;
 
-pub(super) async fn check_sender(part: &str, plan: &Plan, sender: &SenderPlan) -> Vec<Finding> {
+pub(super) async fn check(part: String, plan: &Plan, sender: Arc<SenderPlan>) -> Vec<Finding> {
+    let (part, sender) = (part.as_str(), sender.as_ref());
     let made = match Sender::new(sender) {
         Ok(made) => made,
         Err(error) => return vec![Finding::new(part, Level::Fail, error.to_string())],
@@ -53,33 +56,26 @@ pub(super) async fn check_sender(part: &str, plan: &Plan, sender: &SenderPlan) -
 fn budget(part: &str, plan: &Plan, sender: &SenderPlan) -> Option<Finding> {
     let SenderPlan::Brevo(brevo) = sender;
     let limit = brevo.daily_limit?;
-    let now = Utc::now();
-    let end = now + TimeDelta::days(1);
     let of_this = plan
         .probes
         .iter()
         .filter(|probe| probe.sender.name() == sender.name());
-    let runs: usize = of_this
-        .map(|probe| {
-            let fires = std::iter::successors(probe.schedule.next_after(now), |at| {
-                probe.schedule.next_after(*at)
-            });
-            fires.take_while(|at| *at < end).count()
-        })
-        .sum();
-    let runs = u32::try_from(runs).unwrap_or(u32::MAX);
-    Some(if runs > limit {
-        Finding::new(
+    let schedules = of_this.map(|probe| &probe.schedule);
+    let messages = budget::messages_a_day(schedules, Utc::now());
+    let summary = format!("the schedules send {messages} of `daily_limit` {limit} messages a day");
+    Some(match budget::fit(messages, limit) {
+        Fit::Fits => Finding::new(part, Level::Ok, summary),
+        Fit::Tight => Finding::new(
             part,
             Level::Warn,
-            format!("the schedules send {runs} messages a day, `daily_limit` is {limit}"),
+            format!("{summary}: little is left for other mail"),
         )
-        .hint("run less often; other mail of the account needs some of it, too")
-    } else {
-        Finding::new(
+        .hint("run less often; all other mail of the account shares the limit"),
+        Fit::Exceeds => Finding::new(
             part,
-            Level::Ok,
-            format!("the schedules send {runs} of `daily_limit` {limit} messages a day"),
+            Level::Warn,
+            format!("{summary}: the last runs of the day will be refused"),
         )
+        .hint("run less often, or raise the limit with the provider"),
     })
 }

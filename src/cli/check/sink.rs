@@ -3,11 +3,11 @@
 use super::PART_LIMIT;
 use super::finding::{Finding, Level};
 use crate::config::plan::{Plan, ProbePlan, SinkPlan};
+use crate::probe::budget;
 use crate::sinks::Sink;
 use chrono::Utc;
-use std::time::Duration;
 
-pub(super) async fn check_sink(plan: &Plan, sink: &SinkPlan) -> Vec<Finding> {
+pub(super) async fn check(plan: &Plan, sink: &SinkPlan) -> Vec<Finding> {
     let made = match Sink::new(sink) {
         Ok(made) => made,
         Err(error) => return vec![Finding::new("sink", Level::Fail, error.to_string())],
@@ -67,10 +67,11 @@ pub(super) async fn check_sink(plan: &Plan, sink: &SinkPlan) -> Vec<Finding> {
     }
 }
 
-/// What the monitor's heartbeat interval has to be: a run may begin a period after the last and wait for its timeout.
+/// What the monitor's heartbeat interval has to be.
 fn interval(part: &str, probe: &ProbePlan) -> Option<Finding> {
-    let period = probe.schedule.gaps(Utc::now())?.longest.to_std().ok()?;
-    let interval = period + probe.timeout + Duration::from_secs(60);
+    let now = Utc::now();
+    let interval = budget::heartbeat_interval(&probe.schedule, probe.timeout, now)?;
+    let period = probe.schedule.gaps(now)?.longest.to_std().ok()?;
     Some(Finding::new(
         part,
         Level::Ok,
