@@ -6,6 +6,7 @@ pub mod postfix;
 pub mod process;
 pub mod pushgateway;
 pub mod stored;
+pub mod ways_in;
 
 use dovecot::Dovecot;
 use mailprobe::demo::brevo::Brevo;
