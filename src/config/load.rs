@@ -10,7 +10,7 @@ use crate::probe::schedule::Schedule;
 use crate::probe::token::{Identity, Keyring, TokenKey};
 use crate::probe::verdict::Verdict;
 use chrono_tz::Tz;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// As for any HMAC key of worth (RFC 2104 section 3).
 const SHORTEST_TOKEN_KEY: usize = 16;
 /// Nobody writes more, and a wrong path can lead to anything.
-const LARGEST_FILE: u64 = 1024 * 1024;
+const LARGEST_FILE: u64 = 8 * 1024 * 1024;
 
 /// Reads the config for these probes; for all where none is named. Only the secrets that these need are read.
 ///
@@ -36,13 +36,18 @@ pub fn load(
     environment: Environment<'_>,
 ) -> Result<Plan, ConfigError> {
     let text = read(path)?;
-    parse(
-        Document::new(path, &text),
-        path,
-        &text,
-        selected,
-        environment,
-    )
+    let document = Document::new(path, &text);
+    parse(document, path, &text, selected, environment, false)
+}
+
+/// Reads the config of all probes for the scheduler, with the secrets of `[serve]`, which a single run does without.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_to_serve(path: &Path, environment: Environment<'_>) -> Result<Plan, ConfigError> {
+    let text = read(path)?;
+    let document = Document::new(path, &text);
+    parse(document, path, &text, &[], environment, true)
 }
 
 /// Reads the config of all probes where its secrets and the files that it names need not exist. What stands in the
@@ -53,7 +58,7 @@ pub fn load(
 pub fn load_without_secrets(path: &Path) -> Result<Plan, ConfigError> {
     let text = read(path)?;
     let document = Document::new(path, &text).without_references();
-    parse(document, path, &text, &[], &|_| None)
+    parse(document, path, &text, &[], &|_| None, true)
 }
 
 fn parse<'t>(
@@ -62,6 +67,7 @@ fn parse<'t>(
     text: &'t str,
     selected: &[String],
     environment: Environment<'_>,
+    serves: bool,
 ) -> Result<Plan, ConfigError> {
     let root = DeTable::parse(text).map_err(|error| {
         let document = Document::new(path, text);
@@ -75,6 +81,7 @@ fn parse<'t>(
         document: &document,
         file: &file,
         environment,
+        serves,
     }
     .plan(path, selected);
     drop(file);
@@ -125,6 +132,9 @@ struct RawProbe {
     mailbox: String,
 }
 
+/// Those read already: thousands of probes may have the same.
+type Schedules = HashMap<(String, Tz), Schedule>;
+
 /// Parts by name; none where a part has faults, or where its secrets were not asked for.
 type Parts<T> = BTreeMap<String, Option<Arc<T>>>;
 
@@ -132,6 +142,8 @@ struct Loader<'d> {
     document: &'d Document<'d>,
     file: &'d Section<'d>,
     environment: Environment<'d>,
+    /// The secrets of `[serve]` are wanted, too.
+    serves: bool,
 }
 
 impl<'d> Loader<'d> {
@@ -144,7 +156,8 @@ impl<'d> Loader<'d> {
         let probes = self.probes(&senders, &mailboxes);
         let names: Vec<String> = probes.iter().map(|(name, _)| name.clone()).collect();
         let selected = select(path, &names, selected)?;
-        let is_selected = |probe: &&RawProbe| selected.contains(&probe.name);
+        let wanted: BTreeSet<&str> = selected.iter().map(String::as_str).collect();
+        let is_selected = |probe: &&RawProbe| wanted.contains(probe.name.as_str());
         let complete = || probes.iter().filter_map(|(_, probe)| probe.as_ref());
         let wanted_senders: Vec<_> = complete()
             .filter(is_selected)
@@ -175,6 +188,7 @@ impl<'d> Loader<'d> {
         let sinks = self.sinks(&known);
         let way = super::path::path(self.file);
         let listeners = self.listeners();
+        let serve = super::serve::serve(self.file, self.serves.then_some(self.environment));
         self.later_issues();
         self.file.end();
         let keyring = keyring(complete(), &senders, token_key.as_ref(), &previous_keys);
@@ -190,6 +204,7 @@ impl<'d> Loader<'d> {
             all_probes: names,
             sinks,
             listeners,
+            serve,
             keyring: Arc::new(keyring),
             path: Arc::new(way),
             warnings: Vec::new(),
@@ -286,6 +301,8 @@ impl<'d> Loader<'d> {
     /// Every probe by name; none in the place of one that has faults.
     fn probes(&self, senders: &[String], mailboxes: &[String]) -> Vec<(String, Option<RawProbe>)> {
         let mut probes: Vec<(String, Option<RawProbe>)> = Vec::new();
+        let mut names = BTreeSet::new();
+        let mut schedules = Schedules::new();
         for section in self.list("probe") {
             let name = section.required("name", probe_name);
             let section = match &name {
@@ -293,11 +310,17 @@ impl<'d> Loader<'d> {
                 None => section,
             };
             if let (Some(name), Some(entry)) = (&name, section.entry("name"))
-                && probes.iter().any(|(other, _)| other == name)
+                && !names.insert(name.clone())
             {
                 entry.fault("names a second probe of this name");
             }
-            let probe = probe(&section, name.as_deref(), senders, mailboxes);
+            let probe = probe(
+                &section,
+                name.as_deref(),
+                senders,
+                mailboxes,
+                &mut schedules,
+            );
             section.end();
             if let Some(name) = name {
                 probes.push((name, probe));
@@ -331,7 +354,7 @@ impl<'d> Loader<'d> {
     }
 
     fn later_issues(&self) {
-        for key in ["dns", "serve"] {
+        for key in ["dns"] {
             if let Some(entry) = self.file.entry(key) {
                 entry.hidden_fault("is not supported yet");
             }
@@ -362,6 +385,7 @@ fn probe(
     name: Option<&str>,
     senders: &[String],
     mailboxes: &[String],
+    schedules: &mut Schedules,
 ) -> Option<RawProbe> {
     let one_of = |names: &[String], kind: &str, name: &str| {
         if names.iter().any(|one| one == name) {
@@ -382,11 +406,18 @@ fn probe(
         }),
         None => Some(Tz::UTC),
     };
+    let mut read = |text: &str| {
+        let zone = zone.unwrap_or(Tz::UTC);
+        if let Some(known) = schedules.get(&(text.to_owned(), zone)) {
+            return Ok(known.clone());
+        }
+        let schedule = Schedule::parse(text, zone)?;
+        schedules.insert((text.to_owned(), zone), schedule.clone());
+        Ok(schedule)
+    };
     let schedule = match section.entry("schedule") {
-        Some(_) => section.checked("schedule", |text| {
-            Schedule::parse(text, zone.unwrap_or(Tz::UTC))
-        }),
-        None => Schedule::parse(DEFAULT_SCHEDULE, zone.unwrap_or(Tz::UTC)).ok(),
+        Some(_) => section.checked("schedule", &mut read),
+        None => read(DEFAULT_SCHEDULE).ok(),
     };
     let jitter = section.duration("jitter", Duration::ZERO);
     let late_after = section.duration("late_after", DEFAULT_LATE_AFTER);

@@ -6,9 +6,10 @@ mod listeners;
 mod load;
 mod path;
 pub mod plan;
+mod serve;
 mod values;
 
-pub use load::{load, load_without_secrets};
+pub use load::{load, load_to_serve, load_without_secrets};
 
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,10 @@
 //! What the program uses: every value checked, every reference resolved, every secret read.
 
 mod listeners;
+mod serve;
 
 pub use listeners::ListenerPlan;
+pub use serve::ServePlan;
 
 use crate::probe::path::PathPlan;
 use crate::probe::schedule::Schedule;
@@ -28,6 +30,8 @@ pub struct Plan {
     pub sinks: Vec<Arc<SinkPlan>>,
     /// The mail ports, in the order of the file.
     pub listeners: Vec<Arc<ListenerPlan>>,
+    /// The scheduler's own settings.
+    pub serve: ServePlan,
     /// Which tokens are ours, for all selected probes together.
     pub keyring: Arc<Keyring>,
     /// Who is who on the way of a message.
@@ -42,7 +46,7 @@ pub struct Plan {
 }
 
 /// One path to test.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ProbePlan {
     /// Unique in the file; `[A-Za-z0-9._-]`, 64 characters at most.
     pub name: String,
@@ -65,7 +69,7 @@ pub struct ProbePlan {
 }
 
 /// A secret and where it came from, for hints.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SecretPlan {
     /// The value.
     pub value: Secret,
@@ -111,14 +115,14 @@ impl std::fmt::Display for SecretSource {
 }
 
 /// What a message is handed to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum SenderPlan {
     /// The Brevo HTTP API.
     Brevo(BrevoPlan),
 }
 
 /// `type = "brevo"`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct BrevoPlan {
     /// The NAME of `[sender.NAME]`.
     pub name: String,
@@ -139,7 +143,7 @@ pub struct BrevoPlan {
 }
 
 /// An account that is read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MailboxPlan {
     /// The NAME of `[mailbox.NAME]`.
     pub name: String,
@@ -201,7 +205,7 @@ pub enum JunkFolder {
 }
 
 /// Where a report goes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum SinkPlan {
     /// Prometheus Pushgateway.
     Pushgateway(PushgatewayPlan),
@@ -210,7 +214,7 @@ pub enum SinkPlan {
 }
 
 /// `type = "pushgateway"`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PushgatewayPlan {
     /// Base URL without a trailing slash, query or credentials.
     pub url: Url,
@@ -225,7 +229,7 @@ pub struct PushgatewayPlan {
 }
 
 /// How to log in to an HTTP endpoint.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum HttpCredentials {
     /// Basic.
     Basic {
@@ -239,7 +243,7 @@ pub enum HttpCredentials {
 }
 
 /// `type = "uptime_kuma"`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct UptimeKumaPlan {
     /// The probe whose runs go there.
     pub probe: String,

@@ -309,3 +309,37 @@ fn a_config_is_read_without_its_secrets_and_says_where_they_come_from() {
     assert_eq!(plan.files, [PathBuf::from("/nowhere/ca.pem")]);
     assert!(read(&path).is_err());
 }
+
+#[test]
+fn the_schedulers_settings_are_read_and_have_their_defaults() {
+    let serve = good("serve.toml").serve;
+    assert_eq!(serve.listen.to_string(), "[::1]:9797");
+    assert_eq!(serve.state_dir, Some("/var/lib/mailprobe".into()));
+    assert_eq!(serve.listener_interval, Duration::from_secs(300));
+    assert_eq!(serve.min_interval, Duration::from_secs(30));
+    let default = good("smallest.toml").serve;
+    assert_eq!(default.listen.to_string(), "127.0.0.1:9797");
+    assert_eq!((default.state_dir, default.token), (None, None));
+    assert_eq!(default.listener_interval, Duration::from_secs(1200));
+    assert_eq!(default.min_interval, Duration::from_secs(60));
+}
+
+#[test]
+fn the_token_of_the_scheduler_is_read_by_the_scheduler_alone() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config/good");
+    let path = root.join("serve.toml");
+    assert_eq!(load(&path, &[], &variable).unwrap().serve.token, None);
+    let token = load_to_serve(&path, &variable).unwrap().serve.token;
+    assert_eq!(token.unwrap().value.expose().len(), 32);
+    let short = |name: &str| match name {
+        "MAILPROBE_TOKEN_KEY" => Some("hunter2".to_owned()),
+        name => variable(name),
+    };
+    let error = load_to_serve(&path, &short).unwrap_err().to_string();
+    assert!(
+        error.ends_with(
+            "serve.toml:21: [serve]: `token` has 7 bytes, expected 16 or more; `openssl rand -hex 16` makes one"
+        ),
+        "{error}"
+    );
+}

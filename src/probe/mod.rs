@@ -14,5 +14,6 @@ pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod send;
+pub mod timetable;
 pub mod token;
 pub mod verdict;

@@ -9,17 +9,18 @@ use chrono_tz::Tz;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Clock changes move wall time by less than this, but for the days that islands skipped to cross the date line.
 const LARGEST_SHIFT: TimeDelta = TimeDelta::hours(26);
 
-/// A crontab schedule in a time zone.
+/// A crontab schedule in a time zone. Cheap to clone: thousands of probes may share one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
     crontab: String,
     zone: Tz,
     /// Two where both day fields are restricted: crontab fires when either matches.
-    walks: Vec<cron::Schedule>,
+    walks: Arc<[cron::Schedule]>,
     /// Minute or hour begins with `*`: such a schedule follows elapsed time through a clock change, others the clock.
     is_interval: bool,
 }
@@ -127,7 +128,7 @@ impl Schedule {
                 cron::Schedule::from_str(&text)
                     .map_err(|error| format!("is not a schedule: {error}"))
             })
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Arc<[_]>, _>>()?;
         let schedule = Self {
             crontab: words.join(" "),
             zone,
