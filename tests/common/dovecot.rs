@@ -1,12 +1,18 @@
-//! Dovecot: IMAPS with a certificate, LMTP, Maildir.
+//! Dovecot: IMAP with a certificate, by TLS from the start and by STARTTLS; LMTP with Sieve; Maildir.
 
 use super::PASSWORD;
-use super::process::{Process, free_port, open_to_all, run};
+use super::process::{Process, free_port, open_to_all, owned_directory, run};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The one mailbox.
+pub const USER: &str = "spam@example.org";
+
 pub struct Dovecot {
+    /// TLS from the start.
     pub imaps_port: u16,
+    /// STARTTLS, and no log-in without.
+    pub imap_port: u16,
     pub lmtp_port: u16,
     directory: PathBuf,
     process: Option<Process>,
@@ -15,33 +21,47 @@ pub struct Dovecot {
 impl Dovecot {
     pub fn start(parent: &Path, certificate: &str, key: &str) -> Self {
         let directory = parent.join("dovecot");
-        std::fs::create_dir_all(directory.join("mail")).unwrap();
+        std::fs::create_dir_all(&directory).unwrap();
         open_to_all(&directory);
-        run(Command::new("chown")
-            .arg("nobody:nogroup")
-            .arg(directory.join("mail")));
-        std::fs::write(directory.join("cert.pem"), certificate).unwrap();
-        std::fs::write(directory.join("key.pem"), key).unwrap();
-        std::fs::write(
-            directory.join("users"),
-            format!("spam@example.org:{{PLAIN}}{PASSWORD}\n"),
-        )
-        .unwrap();
+        owned_directory(&directory.join("mail"), "nobody:nogroup", 0o755);
+        owned_directory(&directory.join("mail").join(USER), "nobody:nogroup", 0o755);
         let mut dovecot = Self {
             imaps_port: free_port(),
+            imap_port: free_port(),
             lmtp_port: free_port(),
             directory,
             process: None,
         };
+        dovecot.set_certificate(certificate, key);
+        dovecot.set_password(PASSWORD);
         std::fs::write(dovecot.directory.join("dovecot.conf"), dovecot.config()).unwrap();
         dovecot.restart();
         dovecot
+    }
+
+    /// From the next start on.
+    pub fn set_certificate(&self, certificate: &str, key: &str) {
+        std::fs::write(self.directory.join("cert.pem"), certificate).unwrap();
+        std::fs::write(self.directory.join("key.pem"), key).unwrap();
+    }
+
+    /// From the next start on.
+    pub fn set_password(&self, password: &str) {
+        let users = format!("{USER}:{{PLAIN}}{password}\n");
+        std::fs::write(self.directory.join("users"), users).unwrap();
+    }
+
+    /// The mailbox's Sieve script, from the next message on.
+    pub fn set_sieve(&self, script: &str) {
+        let path = self.directory.join("mail").join(USER).join("sieve");
+        std::fs::write(path, script).unwrap();
     }
 
     fn config(&self) -> String {
         let directory = self.directory.display();
         let Self {
             imaps_port,
+            imap_port,
             lmtp_port,
             ..
         } = self;
@@ -84,7 +104,7 @@ namespace inbox {{
 service imap-login {{
   process_min_avail = 1
   inet_listener imap {{
-    port = 0
+    port = {imap_port}
   }}
   inet_listener imaps {{
     port = {imaps_port}
@@ -97,6 +117,12 @@ service lmtp {{
     port = {lmtp_port}
   }}
 }}
+protocol lmtp {{
+  mail_plugins = sieve
+}}
+plugin {{
+  sieve = file:~/sieve
+}}
 service stats {{
   unix_listener stats-writer {{
     mode = 0666
@@ -108,27 +134,30 @@ service stats {{
 
     /// Starts it, or starts it again.
     pub fn restart(&mut self) {
-        self.process = None;
+        self.stop();
         let log = self.directory.join("log");
         let mut command = Command::new("dovecot");
         command
             .arg("-F")
             .arg("-c")
             .arg(self.directory.join("dovecot.conf"));
-        let mut process = Process::start("dovecot", &mut command, &log);
-        process.await_port(self.imaps_port);
-        process.await_port(self.lmtp_port);
+        let mut process = Process::start("dovecot", &command, &log);
+        for port in [self.imaps_port, self.imap_port, self.lmtp_port] {
+            process.await_port(port);
+        }
         self.process = Some(process);
     }
 
     /// Ends it.
     pub fn stop(&mut self) {
-        self.process = None;
+        if let Some(mut process) = self.process.take() {
+            process.stop();
+        }
     }
 
     /// The mailbox's Maildir.
     pub fn maildir(&self) -> PathBuf {
-        self.directory.join("mail/spam@example.org/Maildir")
+        self.directory.join("mail").join(USER).join("Maildir")
     }
 
     /// Runs doveadm on this server.
@@ -146,7 +175,7 @@ service stats {{
             "tab",
             "fetch",
             "-u",
-            "spam@example.org",
+            USER,
             "uid flags hdr.subject",
             "mailbox",
             folder,
@@ -160,7 +189,7 @@ service stats {{
         let mut child = Command::new("doveadm")
             .arg("-c")
             .arg(self.directory.join("dovecot.conf"))
-            .args(["save", "-u", "spam@example.org", "-m", folder])
+            .args(["save", "-u", USER, "-m", folder])
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();

@@ -1,8 +1,10 @@
 //! Postfix: takes SMTP from loopback, and hands what is for `example.org` to Dovecot's LMTP.
 
-use super::process::{Process, free_port, open_to_all, run};
-use std::path::Path;
+use super::process::{Process, free_port, open_to_all, owned_directory};
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 const MASTER: &str = "\
 cleanup unix n - n - 0 cleanup
@@ -24,23 +26,49 @@ scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 ";
 
+/// Directories of the queue: name, owner, mode. `postfix check` makes them too, and takes two seconds for it.
+const QUEUE: [(&str, &str, u32); 14] = [
+    ("active", "postfix", 0o700),
+    ("bounce", "postfix", 0o700),
+    ("corrupt", "postfix", 0o700),
+    ("defer", "postfix", 0o700),
+    ("deferred", "postfix", 0o700),
+    ("flush", "postfix", 0o700),
+    ("hold", "postfix", 0o700),
+    ("incoming", "postfix", 0o700),
+    ("private", "postfix", 0o700),
+    ("saved", "postfix", 0o700),
+    ("trace", "postfix", 0o700),
+    ("maildrop", "postfix:postdrop", 0o1730),
+    ("public", "postfix:postdrop", 0o2710),
+    ("pid", "root", 0o755),
+];
+
 pub struct Postfix {
     pub port: u16,
-    _process: Process,
+    directory: PathBuf,
+    process: Option<Process>,
 }
 
 impl Postfix {
+    /// The usual one.
     pub fn start(parent: &Path, lmtp_port: u16) -> Self {
-        let directory = parent.join("postfix");
-        for name in ["", "config", "queue", "data"] {
-            std::fs::create_dir_all(directory.join(name)).unwrap();
-            open_to_all(&directory.join(name));
-        }
-        run(Command::new("chown")
-            .arg("postfix")
-            .arg(directory.join("data")));
-        let port = free_port();
+        Self::start_with(&parent.join("postfix"), lmtp_port, "")
+    }
+
+    /// One with more lines in its `main.cf`; of a parameter that is set twice, the last line counts.
+    pub fn start_with(directory: &Path, lmtp_port: u16, more: &str) -> Self {
         let config = directory.join("config");
+        let queue = directory.join("queue");
+        for path in [directory, &config, &queue] {
+            std::fs::create_dir_all(path).unwrap();
+            open_to_all(path);
+        }
+        owned_directory(&directory.join("data"), "postfix", 0o700);
+        for (name, owner, mode) in QUEUE {
+            owned_directory(&queue.join(name), owner, mode);
+        }
+        let port = free_port();
         let place = directory.display();
         let main = format!(
             "compatibility_level = 3.6
@@ -54,6 +82,8 @@ myhostname = mail.example.org
 mydestination =
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
+smtpd_peername_lookup = no
+disable_dns_lookups = yes
 mynetworks = 127.0.0.0/8
 virtual_mailbox_domains = example.org
 virtual_mailbox_maps = static:ok
@@ -65,28 +95,47 @@ lmtp_destination_recipient_limit = 1
 alias_maps =
 maillog_file = {place}/log
 maillog_file_prefixes = {place}
+{more}
 "
         );
-        std::fs::write(config.join("main.cf"), main).unwrap();
-        std::fs::write(
-            config.join("master.cf"),
-            format!("{port} inet n - n - - smtpd\n{MASTER}"),
-        )
-        .unwrap();
-        // Makes the directories of the queue.
-        run(Command::new("postfix").arg("-c").arg(&config).arg("check"));
+        write_aged(&config.join("main.cf"), &main);
+        let master = format!("{port} inet n - n - - smtpd\n{MASTER}");
+        write_aged(&config.join("master.cf"), &master);
+        let mut postfix = Self {
+            port,
+            directory: directory.to_owned(),
+            process: None,
+        };
+        postfix.restart();
+        postfix
+    }
+
+    /// Starts it, or starts it again.
+    pub fn restart(&mut self) {
+        self.stop();
+        let config = self.directory.join("config");
         let mut command = Command::new("/usr/lib/postfix/sbin/master");
         command
             .arg("-d")
             .arg("-c")
             .arg(&config)
             .env("MAIL_CONFIG", &config);
-        let mut process = Process::start("postfix", &mut command, &directory.join("master-log"));
-        process.await_port(port);
-        Self {
-            port,
-            _process: process,
+        let log = self.directory.join("master-log");
+        let mut process = Process::start("postfix", &command, &log);
+        process.await_port(self.port);
+        self.process = Some(process);
+    }
+
+    /// Ends it.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.stop();
         }
+    }
+
+    /// Its mail log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 
     /// Hands a message in over SMTP, as anybody's.
@@ -102,4 +151,12 @@ maillog_file_prefixes = {place}
         .unwrap();
         transport.send_raw(&envelope, raw.as_bytes()).unwrap();
     }
+}
+
+/// Postfix waits until its config has been left alone for two seconds, every daemon of it.
+fn write_aged(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    let file = File::options().append(true).open(path).unwrap();
+    let long_ago = SystemTime::now() - Duration::from_secs(60);
+    file.set_modified(long_ago).unwrap();
 }

@@ -3,31 +3,49 @@
 use super::process::{Process, free_port};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use tempfile::TempDir;
 
 pub struct Pushgateway {
     pub port: u16,
-    _process: Process,
-    _directory: TempDir,
+    directory: PathBuf,
+    process: Option<Process>,
 }
 
 impl Pushgateway {
-    pub fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let port = free_port();
+    pub fn start(parent: &Path) -> Self {
+        let directory = parent.join("pushgateway");
+        std::fs::create_dir_all(&directory).unwrap();
+        let mut gateway = Self {
+            port: free_port(),
+            directory,
+            process: None,
+        };
+        gateway.restart();
+        gateway
+    }
+
+    /// Starts it, or starts it again with what it had.
+    pub fn restart(&mut self) {
+        self.stop();
         let mut command = Command::new("prometheus-pushgateway");
-        command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
-        let mut process = Process::start(
-            "prometheus-pushgateway",
-            &mut command,
-            &directory.path().join("log"),
-        );
-        process.await_port(port);
-        Self {
-            port,
-            _process: process,
-            _directory: directory,
+        command
+            .arg(format!("--web.listen-address=127.0.0.1:{}", self.port))
+            // Debian's default is one file for all.
+            .arg(format!(
+                "--persistence.file={}",
+                self.directory.join("metrics").display()
+            ));
+        let log = self.directory.join("log");
+        let mut process = Process::start("prometheus-pushgateway", &command, &log);
+        process.await_port(self.port);
+        self.process = Some(process);
+    }
+
+    /// Ends it.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.stop();
         }
     }
 

@@ -1,6 +1,14 @@
 //! Everything that is shown against real servers. `tests/run` installs them and runs these; one binary, so that the
 //! crate is linked once.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test may fail"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 mod listeners;
