@@ -92,6 +92,8 @@ cause_codes! {
     SenderQuotaExhausted = "sender_quota_exhausted",
     /// The sender asked to wait.
     SenderRateLimited = "sender_rate_limited",
+    /// The sender cannot be spoken to over TLS as demanded: its certificate, or STARTTLS.
+    SenderTlsInvalid = "sender_tls_invalid",
     /// The sender found fault with this message.
     SenderRejectedMessage = "sender_rejected_message",
     /// The sender's own service failed, or its answer was lost.

@@ -171,7 +171,7 @@ impl Classifier<'_> {
                 Retry::Soon,
             ),
             Fault::Certificate(certificate) => (
-                CauseCode::SenderUnreachable,
+                CauseCode::SenderTlsInvalid,
                 format!("{}; does a proxy open the connection on its way?", certificate.hint),
                 Taken::No,
                 Retry::Never,
