@@ -112,9 +112,11 @@ impl Running {
             late_after: job.probe.late_after,
             timeout: job.probe.timeout,
         };
+        let mut run = Run::new(limits);
+        run.set_attempt_limit(job.sender.attempt_limit());
         Self {
             job,
-            run: Run::new(limits),
+            run,
             started: Instant::now(),
             started_at: Utc::now(),
             work: None,

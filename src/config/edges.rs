@@ -6,6 +6,7 @@ use super::plan::{
     BrevoPlan, HttpCredentials, JunkFolder, MailboxAuth, MailboxPlan, PushgatewayPlan, SecretPlan,
     SenderPlan, SinkPlan, TlsMode, UptimeKumaPlan,
 };
+use super::smtp::smtp;
 use super::values::{address, base_url, host, is_loopback, label, push_url, text};
 use crate::secret::{Secret, remember};
 use std::collections::BTreeMap;
@@ -22,14 +23,24 @@ pub(super) fn sender(
     section: &Section<'_>,
     environment: Option<Environment<'_>>,
 ) -> Option<SenderPlan> {
-    let is_brevo = section.required("type", |kind| match kind {
-        "brevo" => Ok(true),
-        "smtp" => Err("is not supported yet".to_owned()),
-        _ => Err("is no type of sender; there is: \"brevo\"".to_owned()),
-    });
     // The keys of a type that is not known cannot be checked.
-    is_brevo?;
-    brevo(name, section, environment).map(SenderPlan::Brevo)
+    match section.required("type", sender_type)? {
+        SenderType::Brevo => brevo(name, section, environment).map(SenderPlan::Brevo),
+        SenderType::Smtp => smtp(name, section, environment).map(SenderPlan::Smtp),
+    }
+}
+
+enum SenderType {
+    Brevo,
+    Smtp,
+}
+
+fn sender_type(name: &str) -> Result<SenderType, String> {
+    match name {
+        "brevo" => Ok(SenderType::Brevo),
+        "smtp" => Ok(SenderType::Smtp),
+        _ => Err("is no type of sender; there are: \"brevo\", \"smtp\"".to_owned()),
+    }
 }
 
 fn brevo(

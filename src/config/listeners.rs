@@ -70,7 +70,7 @@ fn default_port(protocol: Protocol) -> u16 {
 }
 
 /// `proxy_protocol` and `proxy_source`; the outer none where they have faults.
-fn proxy(section: &Section<'_>) -> Option<Option<ProxyProtocol>> {
+pub(super) fn proxy(section: &Section<'_>) -> Option<Option<ProxyProtocol>> {
     let version = section.choice(
         "proxy_protocol",
         &[

@@ -191,6 +191,9 @@ impl<'d> Loader<'d> {
         let serve = super::serve::serve(self.file, self.serves.then_some(self.environment));
         self.later_issues();
         self.file.end();
+        if self.file.entry("token_key").is_none() {
+            self.demand_token_key(&wanted_senders, &senders);
+        }
         let keyring = keyring(complete(), &senders, token_key.as_ref(), &previous_keys);
         let probes = complete()
             .filter(is_selected)
@@ -225,6 +228,18 @@ impl<'d> Loader<'d> {
             ));
         }
         Some(TokenKey::from_bytes(bytes))
+    }
+
+    /// Notes every one of these senders from which no key can be derived.
+    fn demand_token_key(&self, wanted: &[&String], senders: &Parts<SenderPlan>) {
+        for (name, sender) in senders {
+            let has_none = |sender: &Arc<SenderPlan>| derived(sender).is_none();
+            if wanted.contains(&name) && sender.as_ref().is_some_and(has_none) {
+                self.file.fault(&format!(
+                    "`token_key` is missing: sender `{name}` has no API key to derive one from; write token_key = {{ env = \"MAILPROBE_TOKEN_KEY\" }}, and make the key by `openssl rand -hex 16`"
+                ));
+            }
+        }
     }
 
     fn previous_keys(&self) -> Vec<TokenKey> {
@@ -488,7 +503,7 @@ fn keyring<'p>(
     let identities = probes.filter_map(|probe| {
         let key = match (token_key, senders.get(&probe.sender)) {
             (Some(key), _) => key.clone(),
-            (None, Some(Some(sender))) => derived(sender),
+            (None, Some(Some(sender))) => derived(sender)?,
             (None, _) => return None,
         };
         Some(Identity {
@@ -501,9 +516,11 @@ fn keyring<'p>(
     Keyring::new(identities.collect())
 }
 
-fn derived(sender: &SenderPlan) -> TokenKey {
+/// The key that comes from the sender's API key; none where it has none.
+fn derived(sender: &SenderPlan) -> Option<TokenKey> {
     match sender {
-        SenderPlan::Brevo(brevo) => TokenKey::derived_from(brevo.api_key.value.expose()),
+        SenderPlan::Brevo(brevo) => Some(TokenKey::derived_from(brevo.api_key.value.expose())),
+        SenderPlan::Smtp(_) => None,
     }
 }
 

@@ -7,6 +7,7 @@ mod load;
 mod path;
 pub mod plan;
 mod serve;
+mod smtp;
 mod values;
 
 pub use load::{load, load_to_serve, load_without_secrets};

@@ -1,9 +1,11 @@
 //! What the program uses: every value checked, every reference resolved, every secret read.
 
 mod listeners;
+mod senders;
 mod serve;
 
 pub use listeners::ListenerPlan;
+pub use senders::{SmtpAuth, SmtpLogin, SmtpPlan};
 pub use serve::ServePlan;
 
 use crate::probe::path::PathPlan;
@@ -119,6 +121,8 @@ impl std::fmt::Display for SecretSource {
 pub enum SenderPlan {
     /// The Brevo HTTP API.
     Brevo(BrevoPlan),
+    /// An SMTP server.
+    Smtp(SmtpPlan),
 }
 
 /// `type = "brevo"`.
@@ -262,6 +266,7 @@ impl SenderPlan {
     pub fn name(&self) -> &str {
         match self {
             Self::Brevo(brevo) => &brevo.name,
+            Self::Smtp(smtp) => &smtp.name,
         }
     }
 
@@ -270,6 +275,7 @@ impl SenderPlan {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Brevo(_) => "brevo",
+            Self::Smtp(_) => "smtp",
         }
     }
 }

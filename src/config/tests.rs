@@ -1,7 +1,10 @@
 //! Good and bad configs (`fixtures/config`), each bad one with the exact text that it gets.
 
-use super::plan::{JunkFolder, MailboxAuth, Plan, SecretSource, SenderPlan, SinkPlan, TlsMode};
+use super::plan::{
+    JunkFolder, MailboxAuth, Plan, SecretSource, SenderPlan, SinkPlan, SmtpAuth, TlsMode,
+};
 use super::*;
+use crate::net::proxy_protocol::Version;
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -26,6 +29,7 @@ fn variable(name: &str) -> Option<String> {
             "https://kuma.example.org/api/push/AbCdEfGh0123/?status=up&msg=OK&ping="
         }
         "MAILPROBE_TOKEN_KEY" => "0123456789abcdef0123456789abcdef\n",
+        "SUBMISSION_PASSWORD" => "hunter2-submission",
         "SHORT" => "hunter2-secret",
         "NOT_A_PUSH_URL" => "https://kuma.example.org/dashboard/very-secret-token",
         "KEY_WITH_A_SPACE" => "xkeysib very secret",
@@ -37,6 +41,11 @@ fn variable(name: &str) -> Option<String> {
 
 fn read(path: &Path) -> Result<Plan, ConfigError> {
     load(path, &[], &variable)
+}
+
+fn fixture(name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config");
+    root.join(name)
 }
 
 fn good(name: &str) -> Plan {
@@ -100,7 +109,9 @@ fn the_smallest_config_gets_every_default() {
     assert_eq!(probe.late_after, Duration::from_secs(300));
     assert_eq!(probe.timeout, Duration::from_secs(900));
     assert_eq!(probe.accept, []);
-    let SenderPlan::Brevo(brevo) = probe.sender.as_ref();
+    let SenderPlan::Brevo(brevo) = probe.sender.as_ref() else {
+        panic!()
+    };
     assert_eq!(brevo.base_url.as_str(), "https://api.brevo.com/v3");
     assert!(brevo.unblock_recipient);
     let mailbox = &probe.mailbox;
@@ -154,6 +165,49 @@ fn what_the_whole_config_says_is_in_the_plan() {
     assert!(plan.path.is_border("mailserver-0"));
     assert!(plan.path.is_backup_mx("mx2.example.org"));
     assert!(plan.path.is_authserv("mail.example.org"));
+}
+
+#[test]
+fn an_smtp_sender_gets_its_port_from_tls_and_every_key_into_the_plan() {
+    let plan = good("both-ways.toml");
+    let SenderPlan::Smtp(smtp) = plan.probes[1].sender.as_ref() else {
+        panic!()
+    };
+    assert_eq!((smtp.port, smtp.tls), (4587, TlsMode::StartTls));
+    assert_eq!(smtp.tls_server_name, "mail.example.org");
+    let login = smtp.login.as_ref().unwrap();
+    assert_eq!(login.auth, SmtpAuth::Login);
+    assert_eq!(login.password.value.expose(), "hunter2-submission");
+    assert_eq!(smtp.from_name.as_deref(), Some("Monitoring"));
+    assert_eq!(smtp.helo.as_deref(), Some("probe.example.org"));
+    let proxy = smtp.proxy.unwrap();
+    assert_eq!(proxy.version, Version::V2);
+    assert_eq!(proxy.source, Some("192.0.2.1:4242".parse().unwrap()));
+    for (tls, port) in [("implicit", 465), ("starttls", 587), ("none", 25)] {
+        let text = std::fs::read_to_string(fixture("good/smtp-relay.toml")).unwrap();
+        let text = text.replace("\"none\"", &format!("\"{tls}\""));
+        let plan = load_text(&text).unwrap();
+        let SenderPlan::Smtp(smtp) = plan.probes[0].sender.as_ref() else {
+            panic!()
+        };
+        assert_eq!(smtp.port, port);
+        assert!(smtp.login.is_none() && smtp.proxy.is_none());
+    }
+}
+
+#[test]
+fn a_token_key_is_demanded_only_for_senders_that_are_used() {
+    let text = std::fs::read_to_string(fixture("good/both-ways.toml")).unwrap();
+    let text = text.replace("token_key = { env = \"MAILPROBE_TOKEN_KEY\" }", "");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mailprobe.toml");
+    std::fs::write(&path, text).unwrap();
+    load(&path, &["external".to_owned()], &variable).unwrap();
+    let error = load(&path, &["internal".to_owned()], &variable).unwrap_err();
+    assert!(
+        error.to_string().contains("`token_key` is missing"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -219,7 +273,9 @@ fn a_secret_comes_from_a_file_without_its_last_line_break() {
     let path = directory.path().join("mailprobe.toml");
     std::fs::write(&path, text.replace("{ env = \"BREVO_API_KEY\" }", &file)).unwrap();
     let plan = read(&path).unwrap();
-    let SenderPlan::Brevo(brevo) = plan.probes[0].sender.as_ref();
+    let SenderPlan::Brevo(brevo) = plan.probes[0].sender.as_ref() else {
+        panic!()
+    };
     assert_eq!(brevo.api_key.value.expose(), "xkeysib-from-a-file");
     std::fs::remove_file(directory.path().join("key")).unwrap();
     let error = read(&path).unwrap_err().to_string();

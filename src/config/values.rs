@@ -47,6 +47,26 @@ pub(super) fn host(text: &str) -> Result<String, String> {
     }
 }
 
+/// What EHLO may say: a host name, or an address in brackets (RFC 5321 section 4.1.3).
+pub(super) fn helo(text: &str) -> Result<String, String> {
+    let literal = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let is_good = match literal {
+        Some(literal) => literal
+            .strip_prefix("IPv6:")
+            .unwrap_or(literal)
+            .parse::<IpAddr>()
+            .is_ok(),
+        None => text.parse::<IpAddr>().is_err() && host(text).is_ok(),
+    };
+    if is_good {
+        Ok(text.to_owned())
+    } else {
+        Err("is not a host name, nor an address in brackets such as [192.0.2.1]".to_owned())
+    }
+}
+
 /// Whether a connection to this host stays on this machine.
 pub(super) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');

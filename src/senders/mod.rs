@@ -1,10 +1,12 @@
 //! What a message is handed to.
 
 pub mod brevo;
+pub mod smtp;
 
 use crate::config::plan::SenderPlan;
 use crate::net::tls::TlsError;
 use crate::probe::compose::{Author, Message};
+use crate::probe::run::ATTEMPT_LIMIT;
 use crate::probe::send::{Acceptance, Failure, Preparation};
 use chrono::{DateTime, Utc};
 use std::time::Duration;
@@ -14,6 +16,8 @@ use std::time::Duration;
 pub enum Sender {
     /// The Brevo HTTP API.
     Brevo(brevo::Brevo),
+    /// An SMTP server.
+    Smtp(smtp::Smtp),
 }
 
 impl Sender {
@@ -24,6 +28,7 @@ impl Sender {
     pub fn new(plan: &SenderPlan) -> Result<Self, TlsError> {
         match plan {
             SenderPlan::Brevo(plan) => brevo::Brevo::new(plan.clone()).map(Self::Brevo),
+            SenderPlan::Smtp(plan) => smtp::Smtp::new(plan.clone()).map(Self::Smtp),
         }
     }
 
@@ -31,6 +36,16 @@ impl Sender {
     pub async fn prepare(&self, to: &str, limit: Duration) -> Preparation {
         match self {
             Self::Brevo(brevo) => brevo.prepare(to, limit).await,
+            Self::Smtp(_) => Preparation::default(),
+        }
+    }
+
+    /// How long one attempt may take.
+    #[must_use]
+    pub fn attempt_limit(&self) -> Duration {
+        match self {
+            Self::Brevo(_) => ATTEMPT_LIMIT,
+            Self::Smtp(_) => smtp::ATTEMPT_LIMIT,
         }
     }
 
@@ -41,6 +56,7 @@ impl Sender {
     pub async fn attempt(&self, message: &Message, limit: Duration) -> Result<Acceptance, Failure> {
         match self {
             Self::Brevo(brevo) => brevo.attempt(message, limit).await,
+            Self::Smtp(smtp) => smtp.attempt(message, limit).await,
         }
     }
 
@@ -48,6 +64,7 @@ impl Sender {
     pub async fn quota(&self, limit: Duration) -> Option<f64> {
         match self {
             Self::Brevo(brevo) => brevo.account(limit).await.ok()?.credits,
+            Self::Smtp(_) => None,
         }
     }
 
@@ -56,6 +73,7 @@ impl Sender {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Brevo(_) => "brevo",
+            Self::Smtp(_) => "smtp",
         }
     }
 
@@ -64,6 +82,7 @@ impl Sender {
     pub fn endpoint(&self) -> String {
         match self {
             Self::Brevo(brevo) => brevo.endpoint(),
+            Self::Smtp(smtp) => smtp.endpoint(),
         }
     }
 
@@ -72,6 +91,7 @@ impl Sender {
     pub fn from(&self) -> Author {
         match self {
             Self::Brevo(brevo) => brevo.from(),
+            Self::Smtp(smtp) => smtp.from(),
         }
     }
 
@@ -80,6 +100,7 @@ impl Sender {
     pub fn is_tls(&self) -> bool {
         match self {
             Self::Brevo(brevo) => brevo.http().is_tls(),
+            Self::Smtp(smtp) => smtp.is_tls(),
         }
     }
 
@@ -88,6 +109,7 @@ impl Sender {
     pub fn certificate_expiry(&self) -> Option<DateTime<Utc>> {
         match self {
             Self::Brevo(brevo) => brevo.http().certificate_expiry(),
+            Self::Smtp(smtp) => smtp.certificate_expiry(),
         }
     }
 }

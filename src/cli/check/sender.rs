@@ -46,6 +46,10 @@ pub(super) async fn check(part: String, plan: &Plan, sender: Arc<SenderPlan>) ->
                 findings
             }
         },
+        Sender::Smtp(smtp) => vec![match smtp.log_in(PART_LIMIT).await {
+            Ok(()) => Finding::new(part, Level::Ok, format!("{} lets us in", smtp.endpoint())),
+            Err(failure) => Finding::of_cause(part, failure.cause),
+        }],
     };
     findings.extend(budget(part, plan, sender));
     findings.extend(certificate(part, made.certificate_expiry()));
@@ -54,7 +58,9 @@ pub(super) async fn check(part: String, plan: &Plan, sender: Arc<SenderPlan>) ->
 
 /// Holds what the schedules send in a day against what the account may.
 fn budget(part: &str, plan: &Plan, sender: &SenderPlan) -> Option<Finding> {
-    let SenderPlan::Brevo(brevo) = sender;
+    let SenderPlan::Brevo(brevo) = sender else {
+        return None;
+    };
     let limit = brevo.daily_limit?;
     let of_this = plan
         .probes
