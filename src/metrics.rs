@@ -11,6 +11,15 @@ use std::collections::BTreeMap;
 /// The prefixes of our names, for finding groups in a gateway that hold them.
 pub const PREFIXES: [&str; 2] = ["email_roundtrip_", "mailprobe_"];
 
+/// How the lines of a push begin that tell most in the least room.
+pub const HEADLINES: [&str; 5] = [
+    "email_roundtrip_",
+    "mailprobe_last_delivery_seconds ",
+    "mailprobe_last_delivery_error_seconds ",
+    "mailprobe_verdict{",
+    "mailprobe_cause{",
+];
+
 /// The content type of [`encode`] and [`encode_overdue`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 

@@ -7,20 +7,12 @@ use super::text;
 use crate::config;
 use crate::demo::http::Request;
 use crate::demo::{Fault, World};
+use crate::metrics;
 use crate::probe::report::Report;
 use crate::runner::{Edges, Options};
 use clap::{Args, ValueEnum};
 use std::sync::Arc;
 use tokio::sync::watch;
-
-/// The metrics of a push that are shown; the rest is in the README.
-const SHOWN: [&str; 5] = [
-    "email_roundtrip_",
-    "mailprobe_last_delivery_seconds ",
-    "mailprobe_last_delivery_error_seconds ",
-    "mailprobe_verdict{",
-    "mailprobe_cause{",
-];
 
 /// A whole mail world inside the process, and a real run through it
 ///
@@ -141,7 +133,10 @@ fn show_sinks(world: &World) {
         output::line(&format!("Pushgateway received POST {}", request.path));
         let text = String::from_utf8_lossy(&request.body).into_owned();
         let is_shown = |line: &&str| {
-            SHOWN.iter().any(|start| line.starts_with(start)) && !line.ends_with(" 0")
+            metrics::HEADLINES
+                .iter()
+                .any(|start| line.starts_with(start))
+                && !line.ends_with(" 0")
         };
         text.lines()
             .filter(is_shown)

@@ -2,9 +2,9 @@
 
 use super::verdict::{Cause, CauseCode, Stage, Verdict, Warning};
 use chrono::{DateTime, SecondsFormat, Utc};
+use core::net::IpAddr;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 /// The version of the JSON shape, its field `schema`.

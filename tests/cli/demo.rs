@@ -1,0 +1,86 @@
+//! `mailprobe demo`: it ends soon, plays every incident as promised, and its world takes runs from elsewhere.
+
+use crate::world::{Ran, finish, program, run, signal};
+use std::io::{BufRead, BufReader};
+use std::time::{Duration, Instant};
+
+/// What the README promises.
+const SOON: Duration = Duration::from_secs(5);
+
+fn faults() -> Vec<String> {
+    let listed = run(&["demo", "--list-faults"]);
+    assert_eq!(listed.code, Some(0));
+    let names: Vec<String> = listed
+        .stdout
+        .lines()
+        .map(|line| line.split_whitespace().next().unwrap().to_owned())
+        .collect();
+    assert!(names.len() >= 10, "{names:?}");
+    names
+}
+
+#[test]
+fn the_demo_delivers_shows_what_the_sinks_got_and_ends_in_under_five_seconds() {
+    let begun = Instant::now();
+    let ran = run(&["demo"]);
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert_eq!(ran.stderr, "");
+    for said in [
+        "logged in, watching INBOX, Junk",
+        "seen in INBOX",
+        "deleted the message",
+        "\ndemo: delivered in ",
+        "Pushgateway received POST /metrics/job/email-roundtrip-monitor/probe/demo\n",
+        "  email_roundtrip_success 1\n",
+        "  mailprobe_verdict{verdict=\"delivered\"} 1\n",
+        "Uptime Kuma received\n  status: up\n  msg: delivered in ",
+        "as it should be for a mail path that works\n",
+    ] {
+        assert!(ran.stdout.contains(said), "{said:?} in {}", ran.stdout);
+    }
+    assert!(!ran.stdout.contains('\x1b'));
+}
+
+/// The program itself holds verdict and cause against what the incident promises; its exit code says so.
+#[test]
+fn every_incident_ends_as_promised_and_in_time() {
+    let begun = Instant::now();
+    let runs: Vec<_> = faults()
+        .into_iter()
+        .map(|fault| {
+            let child = program(&["demo", "--fault", &fault]).spawn().unwrap();
+            (fault, child)
+        })
+        .collect();
+    for (fault, child) in runs {
+        let ran: Ran = finish(child);
+        assert_eq!(ran.code, Some(0), "{fault}: {ran:#?}");
+        assert!(
+            ran.stdout.ends_with("as it should be for this incident\n"),
+            "{fault}: {}",
+            ran.stdout
+        );
+    }
+    // All of them at once on a machine that may be busy; alone each takes less than five seconds.
+    assert!(begun.elapsed() < SOON * 6, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_world_that_is_held_takes_a_run_from_another_process() {
+    let mut holder = program(&["demo", "--hold"]).spawn().unwrap();
+    let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+    let config = lines
+        .find_map(|line| {
+            let line = line.unwrap();
+            let config = line.trim().strip_prefix("mailprobe run --config ")?;
+            Some(config.to_owned())
+        })
+        .expect("it names its config");
+    let ran = run(&["run", "--output", "json", "--config", &config]);
+    assert_eq!(ran.report()["verdict"], "delivered", "{ran:#?}");
+    assert_eq!(ran.code, Some(0));
+    signal(holder.id(), "INT");
+    assert_eq!(finish(holder).code, Some(0));
+    assert!(!std::path::Path::new(&config).exists(), "it tidies up");
+}

@@ -1,0 +1,12 @@
+//! What a person at a terminal, a script and a scheduler see: the program is run, and its output and exit code compared.
+//! Needs no servers; the mail world is that of `mailprobe demo`. One binary, so that the crate is linked once.
+
+mod architecture;
+mod demo;
+mod errors;
+mod help;
+mod readme;
+mod run;
+mod secrets;
+mod signals;
+mod world;

@@ -1,0 +1,119 @@
+//! SIGTERM and SIGINT: the wait ends, what is known is pushed, nobody is paged.
+
+use crate::world::{Stage, finish, program, signal, wait_until};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+/// A run whose message does not come for a long time.
+fn waiting(stage: &Stage) -> Child {
+    stage.world().brevo().state().hold = Duration::from_secs(3600);
+    let config = stage.config_with(&[
+        ("late_after = \"2500ms\"", "late_after = \"5m\""),
+        ("timeout    = \"4500ms\"", "timeout    = \"15m\""),
+    ]);
+    let config = config.to_str().unwrap();
+    let child = program(&["run", "--output", "json", "--config", config])
+        .spawn()
+        .unwrap();
+    wait_until("the message is sent", || stage.sends() == 1);
+    child
+}
+
+#[test]
+fn a_signal_during_the_wait_ends_it_and_touches_verdict_and_cause_alone() {
+    for (name, code) in [("TERM", 143), ("INT", 130)] {
+        let stage = Stage::new(None);
+        let child = waiting(&stage);
+        let begun = Instant::now();
+        signal(child.id(), name);
+        let ran = finish(child);
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            begun.elapsed()
+        );
+        assert_eq!(ran.code, Some(code));
+        let report = ran.report();
+        assert_eq!(report["verdict"], "undetermined");
+        assert_eq!(report["cause"]["code"], "interrupted");
+        let pushed = stage.pushed();
+        let mut names: Vec<&str> = pushed
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| line.split('{').next().unwrap())
+            .collect();
+        names.dedup();
+        assert_eq!(names, ["mailprobe_cause", "mailprobe_verdict"]);
+        assert!(pushed.contains("mailprobe_cause{cause=\"interrupted\"} 1"));
+        assert!(stage.world().kuma().requests().is_empty());
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let stage = Stage::new(None);
+    // A gateway that takes connections and says nothing: the push after the first signal waits for it.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = std::fs::read_to_string(stage.config()).unwrap();
+    let line = text.lines().find(|line| line.starts_with("url ")).unwrap();
+    let url = format!("url  = \"http://{}\"", silent.local_addr().unwrap());
+    stage.world().brevo().state().hold = Duration::from_secs(3600);
+    let config = stage.config_with(&[
+        ("late_after = \"2500ms\"", "late_after = \"5m\""),
+        ("timeout    = \"4500ms\"", "timeout    = \"15m\""),
+        (line, &url),
+    ]);
+    let config = config.to_str().unwrap();
+    let child = program(&["run", "--output", "json", "--config", config])
+        .spawn()
+        .unwrap();
+    wait_until("the message is sent", || stage.sends() == 1);
+    signal(child.id(), "TERM");
+    // The push begins: somebody connects.
+    let connection = silent.accept().unwrap();
+    let begun = Instant::now();
+    signal(child.id(), "TERM");
+    let ran = finish(child);
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(143), ""));
+    drop(connection);
+}
+
+#[test]
+fn a_push_that_hangs_is_cut_short_after_a_signal_and_the_report_says_so() {
+    let stage = Stage::new(None);
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = std::fs::read_to_string(stage.config()).unwrap();
+    let line = text.lines().find(|line| line.starts_with("url ")).unwrap();
+    let url = format!("url  = \"http://{}\"", silent.local_addr().unwrap());
+    let config = stage.config_with(&[(line, &url)]);
+    let config = config.to_str().unwrap();
+    // The message is there already, so that this run is `delivered`: its pushes have forty seconds, unless a signal comes.
+    let child = program(&["run", "--output", "json", "--config", config])
+        .spawn()
+        .unwrap();
+    let connection = silent.accept().unwrap();
+    let begun = Instant::now();
+    signal(child.id(), "TERM");
+    let ran = finish(child);
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(ran.code, Some(143));
+    let report = ran.report();
+    assert_eq!(report["verdict"], "delivered");
+    let errors: Vec<_> = report["pushes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|push| push["error"].as_str())
+        .collect();
+    assert_eq!(errors, ["cut short by a signal"]);
+    drop(connection);
+}
