@@ -2,9 +2,11 @@
 //!
 //! The one place where core, senders, mailboxes and sinks meet.
 
+mod board;
 mod edges;
 mod finish;
 
+pub use board::Board;
 pub use edges::{EdgeError, Edges};
 
 use crate::config::plan::ProbePlan;
@@ -12,13 +14,15 @@ use crate::mailboxes::imap::Joined;
 use crate::mailboxes::imap::Repeat;
 use crate::mailboxes::{Mailbox, Observation, OpenFailure, Phase, Wanted, Watch};
 use crate::probe::compose::{self, Message};
+use crate::probe::diagnosis::{self, Quota, Standing, Way};
 use crate::probe::path::PathPlan;
+use crate::probe::provider::Word;
 use crate::probe::report::Report;
-use crate::probe::run::{Action, Again, Event, Limits, Run, Sighting};
+use crate::probe::run::{Action, Again, Asking, Event, Limits, Run, Sighting};
 use crate::probe::send::{Acceptance, Failure, Preparation};
 use crate::probe::token::Keyring;
 use crate::probe::verdict::Stage;
-use crate::senders::Sender;
+use crate::senders::{Inquiry, Sender};
 use crate::sinks::Sink;
 use chrono::{DateTime, Utc};
 use std::pin::Pin;
@@ -28,6 +32,9 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
+/// How full the mailbox is, is asked for so long.
+const FULLNESS_LIMIT: Duration = Duration::from_secs(5);
+
 /// How to run, beyond what the config says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
@@ -35,6 +42,8 @@ pub struct Options {
     pub keep: bool,
     /// Tell the sinks.
     pub push: bool,
+    /// Somebody waits for the outcome: the provider may be asked early.
+    pub eager: bool,
 }
 
 /// One line of a run's timeline.
@@ -65,6 +74,8 @@ pub struct Job {
     pub mailbox: Arc<Mailbox>,
     /// Who hears of it.
     pub sinks: Vec<Arc<Sink>>,
+    /// How the other runs of this process stand.
+    pub board: Arc<Board>,
     /// How to run.
     pub options: Options,
     /// Who watches the run.
@@ -76,6 +87,7 @@ enum Done {
     Opened(Result<Joined, OpenFailure>),
     Prepared(Preparation),
     Attempted(Result<Acceptance, Failure>),
+    Asked(Word),
 }
 
 type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
@@ -96,6 +108,10 @@ struct Running {
     attempt_begun: Option<Duration>,
     attempt_ended: Option<Duration>,
     quota: Option<JoinHandle<Option<f64>>>,
+    /// How full the mailbox is, asked beside the last look.
+    fullness: Option<JoinHandle<Vec<Quota>>>,
+    mailbox_quota: Vec<Quota>,
+    folder_names: Vec<String>,
     overdue: JoinSet<()>,
 }
 
@@ -114,6 +130,11 @@ impl Running {
         };
         let mut run = Run::new(limits);
         run.set_attempt_limit(job.sender.attempt_limit());
+        run.set_asking(match (job.sender.has_event_log(), job.options.eager) {
+            (false, _) => Asking::Never,
+            (true, false) => Asking::WhenOverdue,
+            (true, true) => Asking::Eagerly,
+        });
         Self {
             job,
             run,
@@ -129,6 +150,9 @@ impl Running {
             attempt_begun: None,
             attempt_ended: None,
             quota: None,
+            fullness: None,
+            mailbox_quota: Vec::new(),
+            folder_names: Vec::new(),
             overdue: JoinSet::new(),
         }
     }
@@ -138,6 +162,7 @@ impl Running {
     }
 
     async fn go(&mut self, mut stop: watch::Receiver<bool>) {
+        self.post(Standing::UnderWay, false);
         self.wait_line(Stage::MailboxConnect, "connecting", "the mailbox");
         loop {
             let until = match self.run.next(self.now()) {
@@ -183,9 +208,14 @@ impl Running {
             Action::LastLook => {
                 self.wait_line(Stage::Await, "time is over", "a last look");
                 self.set(Phase::LastLook);
+                let mailbox = Arc::clone(&self.job.mailbox);
+                self.fullness = Some(tokio::spawn(
+                    async move { mailbox.quota(FULLNESS_LIMIT).await },
+                ));
             }
+            Action::AskProvider(limit) => self.ask(limit),
             Action::ReportOverdue => self.report_overdue(),
-            Action::AskProvider(_) | Action::WaitUntil(_) | Action::Finish => {}
+            Action::WaitUntil(_) | Action::Finish => {}
         }
     }
 
@@ -241,6 +271,7 @@ impl Running {
         match done {
             Done::Opened(Ok(folders)) => self.on_open(folders),
             Done::Opened(Err(failure)) => {
+                self.post(Standing::Blind, false);
                 self.wait_line(Stage::MailboxConnect, &failure.cause.summary, "the mailbox");
                 let again = match failure.repeat {
                     Repeat::Soon => Again::Yes,
@@ -260,6 +291,7 @@ impl Running {
                 }
                 self.on(Event::Prepared(preparation));
             }
+            Done::Asked(word) => self.on_word(word),
             Done::Attempted(Ok(acceptance)) => self.on_acceptance(acceptance),
             Done::Attempted(Err(failure)) => {
                 self.attempt_ended = Some(self.now());
@@ -282,6 +314,7 @@ impl Running {
             &format!("logged in, watching {}{junk}", names.join(", ")),
         );
         self.run.set_folders(names.len());
+        self.folder_names = names;
         self.folders = Some(folders);
         self.on(Event::MailboxOpen);
     }
@@ -314,6 +347,7 @@ impl Running {
                     "clean-up",
                 );
                 self.seen.get_or_insert(seen);
+                self.post(Standing::Arrived, false);
                 self.on(Event::Seen(sighting));
             }
             Observation::Quoted { folder, reason } => {
@@ -337,20 +371,67 @@ impl Running {
         }
     }
 
+    /// Asks the provider what became of the message: by its id, or by the token where the answer was lost.
+    fn ask(&mut self, limit: Duration) {
+        let inquiry = Inquiry {
+            message_id: self.run.message_id(),
+            to: self.job.probe.to.clone(),
+            token: self.message().token.clone(),
+        };
+        let sender = Arc::clone(&self.job.sender);
+        self.work = Some(Box::pin(async move {
+            Done::Asked(sender.word(&inquiry, limit).await)
+        }));
+    }
+
+    fn on_word(&mut self, word: Word) {
+        let said = match &word {
+            Word::None => None,
+            Word::Unavailable(why) => Some(why.summary.clone()),
+            Word::Events(_) => Some(word.decisive().map_or_else(
+                || "the provider does not know the message, or not yet".to_owned(),
+                |event| format!("the provider says {}", event.quote()),
+            )),
+        };
+        if let Some(said) = said {
+            self.wait_line(Stage::Await, &said, "the message");
+        }
+        self.on(Event::ProviderSaid(word));
+    }
+
+    /// Tells the other runs of this process how this one stands.
+    fn post(&self, standing: Standing, is_over: bool) {
+        self.job.board.post(self.place(), standing, is_over);
+    }
+
+    fn way(&self) -> Way {
+        let host = &self.job.probe.mailbox.host;
+        self.job.sender.way(host, &self.job.path)
+    }
+
+    fn place(&self) -> board::Place<'_> {
+        board::Place {
+            probe: &self.job.probe.name,
+            way: self.way(),
+            mailbox: &self.job.probe.mailbox.name,
+        }
+    }
+
     fn report_overdue(&mut self) {
+        self.post(Standing::Overdue, false);
+        let mut evidence = self.run.evidence(self.now());
+        self.complete(&mut evidence);
+        let known = diagnosis::so_far(&evidence);
         let waited = self.job.probe.late_after;
-        let text = format!("overdue: not there after {} s", waited.as_secs());
-        self.wait_line(Stage::Await, &text, "the message");
+        let text = format!("not there after {} s: {}", waited.as_secs(), known.summary);
+        self.wait_line(Stage::Await, &format!("overdue: {text}"), "the message");
         if self.job.options.push {
             let probe = self.job.probe.name.clone();
-            let token = self.message().token.clone();
             for sink in &self.job.sinks {
                 let sink = Arc::clone(sink);
-                let (probe, token) = (probe.clone(), token.clone());
+                let (probe, text) = (probe.clone(), text.clone());
                 self.overdue.spawn(async move {
-                    let push = sink
-                        .push_overdue(&probe, &token, waited, finish::PUSH_LIMIT)
-                        .await;
+                    let push = sink.push_overdue(&probe, &text, finish::PUSH_LIMIT).await;
                     if let Some(error) = push.and_then(|push| push.error) {
                         tracing::warn!(
                             sink = sink.name(),

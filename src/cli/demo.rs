@@ -106,6 +106,7 @@ async fn play(world: &World, fault: Option<Fault>) -> u8 {
     let options = Options {
         keep: false,
         push: true,
+        eager: false,
     };
     let jobs = edges.jobs(options, |probe| {
         let (timeline, name) = (timeline.clone(), probe.name.clone());

@@ -101,6 +101,7 @@ pub(super) async fn run(arguments: &Arguments, common: &Common) -> u8 {
     let options = Options {
         keep: arguments.keep,
         push,
+        eager: output::is_terminal(),
     };
     let timeline = Timeline::new(plan.probes.len() > 1);
     let jobs = edges.jobs(options, |probe| {

@@ -6,6 +6,7 @@ pub mod imap;
 
 use crate::config::plan::MailboxPlan;
 use crate::net::tls::TlsError;
+use crate::probe::diagnosis::Quota;
 use crate::probe::report::LateArrival;
 use crate::probe::token::Keyring;
 use crate::probe::verdict::{Cause, Warning};
@@ -190,6 +191,13 @@ impl Mailbox {
     pub async fn close(&self) {
         match self {
             Self::Imap(mailbox) => mailbox.close().await,
+        }
+    }
+
+    /// How full it is, within `limit`; nothing where the server does not tell.
+    pub async fn quota(&self, limit: Duration) -> Vec<Quota> {
+        match self {
+            Self::Imap(mailbox) => mailbox.quota(limit).await,
         }
     }
 

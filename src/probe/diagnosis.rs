@@ -32,6 +32,8 @@ pub struct Evidence {
     pub to: String,
     /// Who was to take the message, with its address: ``brevo `https://api.brevo.com/v3` ``.
     pub sender: String,
+    /// How its messages come in.
+    pub way: Way,
     /// How handing it over ended.
     pub handover: Handover,
     /// Start of the send.
@@ -254,6 +256,7 @@ impl Evidence {
             at,
             to: String::new(),
             sender: String::new(),
+            way: Way::Outside,
             handover: Handover::NotBegun,
             send_started: None,
             deferral: None,

@@ -649,6 +649,12 @@ impl Run {
         evidence
     }
 
+    /// What the sender calls the message.
+    #[must_use]
+    pub fn message_id(&self) -> Option<String> {
+        self.accepted.as_ref()?.1.message_id.clone()
+    }
+
     fn handover(&self) -> Handover {
         match (&self.accepted, &self.unknown, &self.last_failure) {
             (Some((_, acceptance)), _, _) => Handover::Taken(acceptance.clone()),

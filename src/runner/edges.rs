@@ -1,6 +1,6 @@
 //! Senders, mailboxes and sinks of a plan, each made once however many probes use it.
 
-use super::{Job, Options, Progress};
+use super::{Board, Job, Options, Progress};
 use crate::config::plan::{Plan, ProbePlan};
 use crate::mailboxes::Mailbox;
 use crate::net::tls::TlsError;
@@ -24,6 +24,7 @@ pub struct Edges {
     mailboxes: Vec<Arc<Mailbox>>,
     sinks: Vec<Arc<Sink>>,
     plan: Plan,
+    board: Arc<Board>,
 }
 
 impl Edges {
@@ -71,6 +72,7 @@ impl Edges {
             mailboxes,
             sinks,
             plan: plan.clone(),
+            board: Arc::default(),
         })
     }
 
@@ -92,6 +94,7 @@ impl Edges {
                 sender: Arc::clone(sender),
                 mailbox: Arc::clone(mailbox),
                 sinks: self.sinks_of(&probe.name),
+                board: Arc::clone(&self.board),
                 options,
                 observer: observer(probe),
             })

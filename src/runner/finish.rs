@@ -3,7 +3,7 @@
 use super::{Job, Running, compose};
 use crate::mailboxes::{CleanUp, Cleaned, Phase};
 use crate::probe::compose::{Message, Occasion};
-use crate::probe::diagnosis::Evidence;
+use crate::probe::diagnosis::{Evidence, Standing};
 use crate::probe::message;
 use crate::probe::report::{ForMetrics, Push, Report, SCHEMA, SenderReport, StageTime, seconds};
 use crate::probe::run::Outcome;
@@ -77,6 +77,9 @@ impl Running {
     pub(super) async fn finish(mut self, stop: watch::Receiver<bool>) -> Report {
         let gave_up = self.now();
         self.work = None;
+        if let Some(fullness) = self.fullness.take() {
+            self.mailbox_quota = fullness.await.unwrap_or_default();
+        }
         let token = self.message().token.clone();
         let aftermath = self.clean_up(&token).await;
         let mut report = self.report(&token, gave_up, aftermath).await;
@@ -134,10 +137,15 @@ impl Running {
             }
             None => None,
         };
-        let outcome = self
-            .run
-            .clone()
-            .conclude(gave_up, |evidence| self.complete(evidence));
+        let outcome = self.run.clone().conclude(gave_up, |evidence| {
+            self.complete(evidence);
+            evidence.late_arrivals.clone_from(&after.cleaned.late);
+        });
+        let standing = match outcome.seen {
+            Some(_) => Standing::Arrived,
+            None => Standing::Failed(outcome.verdict),
+        };
+        self.post(standing, true);
         let stages = self.stages(&outcome, gave_up, &after);
         let times = Times::of(&outcome, gave_up);
         let now = at(self.now());
@@ -190,6 +198,12 @@ impl Running {
     pub(super) fn complete(&self, evidence: &mut Evidence) {
         evidence.to.clone_from(&self.job.probe.to);
         evidence.sender = self.job.sender.endpoint();
+        evidence.way = self.way();
+        evidence.neighbours = self.job.board.neighbours(self.place(), self.started);
+        evidence.mailbox.quota.clone_from(&self.mailbox_quota);
+        if evidence.mailbox.looked.is_empty() {
+            evidence.mailbox.looked.clone_from(&self.folder_names);
+        }
     }
 
     fn certificates(&self) -> BTreeMap<String, Option<DateTime<Utc>>> {

@@ -4,14 +4,17 @@
 
 mod answers;
 mod blocks;
+mod events;
 
+use super::Inquiry;
 use crate::config::plan::BrevoPlan;
 use crate::net::http::{Answer, Fault, Http};
 use crate::net::tls::TlsError;
 use crate::probe::compose::{Author, Message, TAG};
+use crate::probe::provider::Word;
 use crate::probe::send::{Acceptance, Failure, Preparation};
 use crate::probe::verdict::Cause;
-use answers::Classifier;
+use answers::{ASK, Classifier};
 use reqwest::{Method, RequestBuilder};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -22,6 +25,7 @@ use std::time::Duration;
 pub struct Brevo {
     plan: BrevoPlan,
     http: Http,
+    budget: events::Budget,
 }
 
 /// What `GET /account` says.
@@ -61,7 +65,11 @@ impl Brevo {
     /// A `ca_file` that cannot be read.
     pub fn new(plan: BrevoPlan) -> Result<Self, TlsError> {
         let http = Http::new(&plan.base_url, plan.ca_file.as_deref())?;
-        Ok(Self { plan, http })
+        Ok(Self {
+            plan,
+            http,
+            budget: events::Budget::default(),
+        })
     }
 
     /// See [`super::Sender::attempt`].
@@ -84,6 +92,11 @@ impl Brevo {
             return Preparation::default();
         }
         blocks::prepare(self, to, limit).await
+    }
+
+    /// See [`super::Sender::word`].
+    pub async fn word(&self, inquiry: &Inquiry, limit: Duration) -> Word {
+        events::of_message(self, inquiry, limit).await
     }
 
     /// The account behind the key.

@@ -6,6 +6,9 @@ pub mod smtp;
 use crate::config::plan::SenderPlan;
 use crate::net::tls::TlsError;
 use crate::probe::compose::{Author, Message};
+use crate::probe::diagnosis::Way;
+use crate::probe::path::PathPlan;
+use crate::probe::provider::Word;
 use crate::probe::run::ATTEMPT_LIMIT;
 use crate::probe::send::{Acceptance, Failure, Preparation};
 use chrono::{DateTime, Utc};
@@ -18,6 +21,17 @@ pub enum Sender {
     Brevo(brevo::Brevo),
     /// An SMTP server.
     Smtp(smtp::Smtp),
+}
+
+/// Which message to ask a provider about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inquiry {
+    /// What the provider calls it; none where its answer was lost.
+    pub message_id: Option<String>,
+    /// The recipient.
+    pub to: String,
+    /// The run's token, which its subject carries.
+    pub token: String,
 }
 
 impl Sender {
@@ -57,6 +71,32 @@ impl Sender {
         match self {
             Self::Brevo(brevo) => brevo.attempt(message, limit).await,
             Self::Smtp(smtp) => smtp.attempt(message, limit).await,
+        }
+    }
+
+    /// How its messages come to the server behind this mailbox: a host that is ours takes them from inside.
+    #[must_use]
+    pub fn way(&self, mailbox_host: &str, path: &PathPlan) -> Way {
+        match self {
+            Self::Smtp(smtp) if smtp.is_ours(mailbox_host, path) => Way::Inside,
+            Self::Brevo(_) | Self::Smtp(_) => Way::Outside,
+        }
+    }
+
+    /// Whether there is an event log that tells what became of a message.
+    #[must_use]
+    pub fn has_event_log(&self) -> bool {
+        match self {
+            Self::Brevo(_) => true,
+            Self::Smtp(_) => false,
+        }
+    }
+
+    /// What the provider's event log says of a message.
+    pub async fn word(&self, inquiry: &Inquiry, limit: Duration) -> Word {
+        match self {
+            Self::Brevo(brevo) => brevo.word(inquiry, limit).await,
+            Self::Smtp(_) => Word::None,
         }
     }
 

@@ -13,6 +13,7 @@ mod wire;
 use crate::config::plan::{SmtpPlan, TlsMode};
 use crate::net::tls::{Tls, TlsError};
 use crate::probe::compose::{Author, Message};
+use crate::probe::path::PathPlan;
 use crate::probe::send::{Acceptance, Failure};
 use chrono::{DateTime, Utc};
 use lettre::Address;
@@ -41,6 +42,14 @@ impl Smtp {
     pub fn new(plan: SmtpPlan) -> Result<Self, TlsError> {
         let tls = Tls::new(plan.ca_file.as_deref())?;
         Ok(Self { plan, tls })
+    }
+
+    /// Whether it is the server behind this mailbox, or one that the config calls ours.
+    pub(super) fn is_ours(&self, mailbox_host: &str, path: &PathPlan) -> bool {
+        let hosts = [&self.plan.host, &self.plan.tls_server_name];
+        hosts
+            .iter()
+            .any(|host| host.eq_ignore_ascii_case(mailbox_host) || path.is_ours(host))
     }
 
     /// See [`super::Sender::attempt`].

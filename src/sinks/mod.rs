@@ -72,17 +72,11 @@ impl Sink {
         }
     }
 
-    /// Tells that a run waits beyond `late_after`; none where the sink does not want to know.
-    pub async fn push_overdue(
-        &self,
-        probe: &str,
-        run: &str,
-        waited: Duration,
-        limit: Duration,
-    ) -> Option<Push> {
+    /// Tells that a run waits beyond `late_after`, and what is known by then; none where the sink does not want to know.
+    pub async fn push_overdue(&self, probe: &str, known: &str, limit: Duration) -> Option<Push> {
         match self {
             Self::Pushgateway(gateway) => Some(gateway.push_overdue(probe, limit).await),
-            Self::UptimeKuma(kuma) => kuma.push_overdue(run, waited, limit).await,
+            Self::UptimeKuma(kuma) => kuma.push_overdue(known, limit).await,
         }
     }
 }

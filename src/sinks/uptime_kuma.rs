@@ -67,11 +67,11 @@ impl UptimeKuma {
     }
 
     /// Tells that a run waits beyond `late_after`, where that is wanted: it pages.
-    pub async fn push_overdue(&self, run: &str, waited: Duration, limit: Duration) -> Option<Push> {
+    pub async fn push_overdue(&self, known: &str, limit: Duration) -> Option<Push> {
         if !self.interim {
             return None;
         }
-        let message = format!("overdue: {run} is not there after {} s", waited.as_secs());
+        let message = format!("overdue: {known}");
         Some(self.get(false, &message, None, limit).await)
     }
 

@@ -5,6 +5,7 @@ mod connect;
 mod crew;
 mod fetch;
 mod folders;
+mod quota;
 #[cfg(test)]
 mod script;
 mod session;

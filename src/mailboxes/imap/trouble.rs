@@ -107,6 +107,10 @@ impl Trouble {
             (Fault::Lost { .. } | Fault::Deadline { .. }, _) => {
                 (CauseCode::MailboxUnreachable, Repeat::Soon)
             }
+            // RFC 5530: no room. Gmail means its limits on use by it, which pass.
+            (Fault::No { .. }, Step::Handle(_)) if fault.code().as_deref() == Some("OVERQUOTA") => {
+                (CauseCode::MailboxOverQuota, Repeat::Never)
+            }
             (_, _) if passing => (CauseCode::MailboxUnreachable, Repeat::Soon),
             (_, Step::LogIn) => (CauseCode::MailboxLoginRefused, Repeat::Never),
             (_, Step::Open(_)) => (CauseCode::MailboxFolderMissing, Repeat::Never),
@@ -210,6 +214,7 @@ impl Trouble {
                 "use the port for implicit TLS with `tls = \"implicit\"` in `[mailbox.{}]`, or switch TLS on at the server",
                 plan.name
             ),
+            CauseCode::MailboxOverQuota => "delete mail, or raise the mailbox's quota".to_owned(),
             _ if self.throttled => "the server limits connections or commands: close leaked sessions, \
                  or raise its limit (Dovecot: `mail_max_userip_connections`)".to_owned(),
             _ => "is the IMAP server up, and reachable from here on that port? this says nothing about mail delivery".to_owned(),

@@ -1,6 +1,6 @@
 //! Why a message is not there: what the provider, the sender and the mailbox say.
 
-use super::{Evidence, Handover};
+use super::{Evidence, Handover, Way};
 use crate::probe::provider::{Event, Kind, Reply, Word};
 use crate::probe::verdict::{Cause, CauseCode, Stage};
 
@@ -41,7 +41,9 @@ pub(super) fn causes(evidence: &Evidence) -> Vec<Cause> {
     let decisive = evidence.provider.decisive();
     let full = over_quota(evidence);
     let full_first = full.is_some() && explains_itself_by_quota(decisive);
-    let from_provider = decisive.map(|event| from_event(event, evidence));
+    let from_provider = decisive
+        .map(|event| from_event(event, evidence))
+        .or_else(|| taken_inside(evidence));
     if full_first {
         causes.extend(full);
         causes.extend(from_provider);
@@ -154,6 +156,36 @@ fn from_event(event: &Event, evidence: &Evidence) -> Cause {
         cause.evidence.push(deferral.quote());
     }
     cause
+}
+
+/// Our own server took the message, and there is nobody else whose word could be had.
+fn taken_inside(evidence: &Evidence) -> Option<Cause> {
+    let Handover::Taken(acceptance) = &evidence.handover else {
+        return None;
+    };
+    if evidence.way != Way::Inside {
+        return None;
+    }
+    let known_as = acceptance
+        .queue_id
+        .as_ref()
+        .map(|id| format!(" as {id}"))
+        .unwrap_or_default();
+    let search = acceptance.queue_id.as_deref().unwrap_or("the message id");
+    Some(Cause::new(
+        CauseCode::AcceptedByMxNotInMailbox,
+        Stage::Await,
+        format!(
+            "{} took the message for `{}`{known_as}, and it is not in {} after {:.0} s",
+            evidence.sender,
+            evidence.to,
+            folders(evidence),
+            evidence.waited().as_secs_f64()
+        ),
+        format!(
+            "search the mail server's log for {search}: a queue that does not move, a filter (Sieve discard, another folder), an alias or a forward"
+        ),
+    ))
 }
 
 fn accepted_by_mx(event: &Event, evidence: &Evidence) -> (CauseCode, String, String) {

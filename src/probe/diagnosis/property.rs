@@ -174,6 +174,7 @@ prop_compose! {
         neighbours in neighbours(),
         send_started in prop::option::of(0..100_u64),
         interrupted in any::<bool>(),
+        inside in any::<bool>(),
     ) -> Evidence {
         let limits = Limits { late_after: Duration::from_secs(300), timeout: Duration::from_secs(900) };
         let mut evidence = Evidence::new(limits, Duration::from_secs(900));
@@ -188,6 +189,7 @@ prop_compose! {
         evidence.neighbours = neighbours;
         evidence.send_started = send_started.map(Duration::from_secs);
         evidence.interrupted = interrupted;
+        evidence.way = if inside { Way::Inside } else { Way::Outside };
         evidence
     }
 }
@@ -212,7 +214,9 @@ fn is_borne(code: CauseCode, evidence: &Evidence) -> bool {
             said(evidence, Kind::Accepted) && !said(evidence, Kind::Delivered)
         }
         CauseCode::AcceptedByMxNotInMailbox => {
-            said(evidence, Kind::Delivered) && evidence.seen.is_none()
+            let taken_inside =
+                evidence.way == Way::Inside && matches!(evidence.handover, Handover::Taken(_));
+            (said(evidence, Kind::Delivered) || taken_inside) && evidence.seen.is_none()
         }
         CauseCode::SenderRejectedMessage => said(evidence, Kind::Error),
         CauseCode::RecipientBlocked => said(evidence, Kind::Blocked) || evidence.blocked.is_some(),

@@ -375,6 +375,21 @@ fn rows() -> Vec<Row> {
             ],
         ),
         (
+            "our own server took it from inside",
+            Evidence {
+                way: Way::Inside,
+                handover: Handover::Taken(Acceptance {
+                    message_id: None,
+                    queue_id: Some("4F2A".to_owned()),
+                    status: 250,
+                }),
+                ..absent()
+            },
+            V::Missing,
+            Some(C::AcceptedByMxNotInMailbox),
+            &["as 4F2A", "log for 4F2A", "queue id: 4F2A"],
+        ),
+        (
             "greylisting",
             Evidence {
                 provider: events(&[(Kind::Deferred, "451 4.7.1 Greylisted, try again later")]),
