@@ -52,6 +52,8 @@ pub struct Settings {
     pub folders: String,
     pub gateway_port: Option<u16>,
     pub kuma: bool,
+    /// Keys of the file itself.
+    pub top: String,
     /// More keys of every probe.
     pub probe: String,
     /// More keys of the sender.
@@ -78,6 +80,7 @@ impl Default for Settings {
             folders: "[\"INBOX\"]".to_owned(),
             gateway_port: None,
             kuma: true,
+            top: String::new(),
             probe: String::new(),
             sender: String::new(),
             mailbox: String::new(),
@@ -140,7 +143,8 @@ impl Site {
 
     fn config_text(&self) -> String {
         let settings = &self.settings;
-        let mut text = self.probe("external", &settings.to);
+        let mut text = settings.top.clone();
+        text.push_str(&self.probe("external", &settings.to));
         if settings.second_probe {
             text.push_str(&self.probe("second", "second@example.org"));
         }

@@ -195,6 +195,7 @@ mail_location = maildir:~/Maildir
 mail_uid = nobody
 mail_gid = nogroup
 first_valid_uid = 1
+auth_mechanisms = plain login
 passdb {{
   driver = passwd-file
   args = username_format=%u {place}/dovecot/users

@@ -13,3 +13,4 @@
 mod common;
 mod listeners;
 mod round_trip;
+mod smtp;

@@ -112,7 +112,7 @@ impl<'p> Session<'p> {
         }
         self.command(Step::StartTls, Starttls, 220..=220).await?;
         // RFC 3207 section 4.2: nothing that came before TLS may count after it.
-        if self.wire.has_more() {
+        if self.wire.surplus().is_some() {
             return Err(Trouble::new(Step::StartTls, Kind::Injected));
         }
         let Some(stream) = self.wire.take() else {
@@ -230,8 +230,8 @@ impl<'p> Session<'p> {
         expected: RangeInclusive<u16>,
     ) -> Result<Response, Trouble> {
         // Whatever stands there would be taken for the answer to what comes next.
-        if self.wire.has_more() {
-            let reason = "it talks without being asked".to_owned();
+        if let Some(surplus) = self.wire.surplus() {
+            let reason = format!("it talks without being asked: {}", words(&surplus));
             return Err(Trouble::new(step, Kind::Nonsense(reason)));
         }
         let answer = timeout_at(self.end, self.connection.command(command)).await;

@@ -131,12 +131,11 @@ impl Trouble {
             Kind::Reply {
                 code: 400..=499, ..
             } => Retry::Later,
-            Kind::Unreachable(_)
-            | Kind::Handshake(_)
-            | Kind::Lost(_)
-            | Kind::TimedOut(_)
-            | Kind::Nonsense(_) => Retry::Soon,
+            Kind::Unreachable(_) | Kind::Handshake(_) | Kind::Lost(_) | Kind::TimedOut(_) => {
+                Retry::Soon
+            }
             Kind::Reply { .. }
+            | Kind::Nonsense(_)
             | Kind::Certificate(_)
             | Kind::StartTlsMissing
             | Kind::Injected

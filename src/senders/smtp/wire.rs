@@ -89,9 +89,11 @@ impl Wire {
         self.lock().is_at_end
     }
 
-    /// Whether the server said more than it was asked.
-    pub(super) fn has_more(&self) -> bool {
-        !self.lock().pending.is_empty()
+    /// What the server said beyond its answer, on one line; none if it did not.
+    pub(super) fn surplus(&self) -> Option<String> {
+        let inner = self.lock();
+        let text = String::from_utf8_lossy(&inner.pending);
+        (!inner.pending.is_empty()).then(|| crate::net::http::quotable(&text))
     }
 
     /// Whether the last thing written was the end of a message.
