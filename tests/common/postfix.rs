@@ -58,16 +58,8 @@ impl Postfix {
 
     /// One with more lines in its `main.cf`; of a parameter that is set twice, the last line counts.
     pub fn start_with(directory: &Path, lmtp_port: u16, more: &str) -> Self {
+        lay_out(directory);
         let config = directory.join("config");
-        let queue = directory.join("queue");
-        for path in [directory, &config, &queue] {
-            std::fs::create_dir_all(path).unwrap();
-            open_to_all(path);
-        }
-        owned_directory(&directory.join("data"), "postfix", 0o700);
-        for (name, owner, mode) in QUEUE {
-            owned_directory(&queue.join(name), owner, mode);
-        }
         let port = free_port();
         let place = directory.display();
         let main = format!(
@@ -153,8 +145,21 @@ maillog_file_prefixes = {place}
     }
 }
 
+/// Makes its directories, `config` among them.
+pub fn lay_out(directory: &Path) {
+    let queue = directory.join("queue");
+    for path in [directory, &directory.join("config"), &queue] {
+        std::fs::create_dir_all(path).unwrap();
+        open_to_all(path);
+    }
+    owned_directory(&directory.join("data"), "postfix", 0o700);
+    for (name, owner, mode) in QUEUE {
+        owned_directory(&queue.join(name), owner, mode);
+    }
+}
+
 /// Postfix waits until its config has been left alone for two seconds, every daemon of it.
-fn write_aged(path: &Path, text: &str) {
+pub fn write_aged(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
     let file = File::options().append(true).open(path).unwrap();
     let long_ago = SystemTime::now() - Duration::from_secs(60);

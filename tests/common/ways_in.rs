@@ -2,6 +2,7 @@
 //! Postfix (postscreen and smtpd) and Dovecot, as in a container behind HAProxy.
 
 use super::PASSWORD;
+use super::postfix;
 use super::process::{Process, free_port, open_to_all, run};
 use mailprobe::demo::ca::Authority;
 use std::fmt::Write as _;
@@ -156,7 +157,7 @@ impl WaysIn {
             .arg("-F")
             .arg("-c")
             .arg(directory.join("dovecot.conf"));
-        let mut process = Process::start("dovecot", &mut command, &directory.join("log"));
+        let mut process = Process::start("dovecot", &command, &directory.join("log"));
         for port in [self.port("imaps"), self.auth_port, self.lmtp_port] {
             process.await_port(port);
         }
@@ -231,24 +232,17 @@ service stats {{
 
     fn start_postfix(&mut self) {
         let directory = self.path().join("postfix");
-        for name in ["", "config", "queue", "data"] {
-            std::fs::create_dir_all(directory.join(name)).unwrap();
-            open_to_all(&directory.join(name));
-        }
-        run(Command::new("chown")
-            .arg("postfix")
-            .arg(directory.join("data")));
+        postfix::lay_out(&directory);
         let config = directory.join("config");
-        std::fs::write(config.join("main.cf"), self.main_cf()).unwrap();
-        std::fs::write(config.join("master.cf"), self.master_cf()).unwrap();
-        run(Command::new("postfix").arg("-c").arg(&config).arg("check"));
+        postfix::write_aged(&config.join("main.cf"), &self.main_cf());
+        postfix::write_aged(&config.join("master.cf"), &self.master_cf());
         let mut command = Command::new("/usr/lib/postfix/sbin/master");
         command
             .arg("-d")
             .arg("-c")
             .arg(&config)
             .env("MAIL_CONFIG", &config);
-        let mut process = Process::start("postfix", &mut command, &directory.join("master-log"));
+        let mut process = Process::start("postfix", &command, &directory.join("master-log"));
         process.await_port(self.port("smtp"));
         self.postfix = Some(process);
     }
@@ -364,7 +358,7 @@ postlog unix-dgram n - n - 1 postlogd
         std::fs::write(&file, config).unwrap();
         let mut command = Command::new("haproxy");
         command.arg("-db").arg("-f").arg(&file);
-        let mut process = Process::start("haproxy", &mut command, &self.path().join("haproxy-log"));
+        let mut process = Process::start("haproxy", &command, &self.path().join("haproxy-log"));
         process.await_port(front[0].2);
         self.haproxy = Some(process);
         front
