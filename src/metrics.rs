@@ -1,12 +1,17 @@
 //! Every metric name. What is pushed to a gateway stays there until the next push, so what a run does not know is NaN
 //! or left out, and never zero.
 
+mod counters;
+
+pub use counters::Counters;
+
 use crate::probe::report::{ForMetrics, Report};
 use crate::probe::verdict::{CauseCode, Stage, Verdict};
 use chrono::{DateTime, Utc};
 use prometheus::{Encoder, GaugeVec, Opts, Registry, TextEncoder};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The prefixes of our names, for finding groups in a gateway that hold them.
 pub const PREFIXES: [&str; 2] = ["email_roundtrip_", "mailprobe_"];
@@ -19,6 +24,9 @@ pub const HEADLINES: [&str; 5] = [
     "mailprobe_verdict{",
     "mailprobe_cause{",
 ];
+
+/// The label that tells probes apart.
+const PROBE: &str = "probe";
 
 /// The content type of [`encode`] and [`encode_overdue`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -102,34 +110,64 @@ const BUILD_INFO: Metric = Metric {
     help: "1, with what was built.",
 };
 
+const RUNS: Metric = Metric {
+    name: "mailprobe_runs_total",
+    help: "Runs that have ended, by verdict.",
+};
+const DELIVERY: Metric = Metric {
+    name: "mailprobe_delivery_seconds",
+    help: "From acceptance by the sender until the message was seen, of every message that was seen.",
+};
+const TICKS_SKIPPED: Metric = Metric {
+    name: "mailprobe_ticks_skipped_total",
+    help: "Times at which a run was due while the one before was still going.",
+};
+const PUSHES: Metric = Metric {
+    name: "mailprobe_pushes_total",
+    help: "Reports for sinks, by what became of them: ok, failed, dropped.",
+};
+const RELOAD_SUCCESSFUL: Metric = Metric {
+    name: "mailprobe_config_last_reload_successful",
+    help: "1 if the config that was read last is the one in use.",
+};
+const RELOAD_SUCCESS_TIMESTAMP: Metric = Metric {
+    name: "mailprobe_config_last_reload_success_timestamp_seconds",
+    help: "When the config in use was read.",
+};
+
 /// What a finished run says to a gateway, in the text format 0.0.4.
 ///
 /// A run that a signal ended says its verdict and cause alone: a drained node pages nobody.
 #[must_use]
 pub fn encode(report: &Report) -> String {
-    let page = Page::new();
-    page.one_of(
-        &VERDICT,
-        "verdict",
-        Verdict::ALL.iter().map(|one| one.name()).chain([OVERDUE]),
-        report.verdict.name(),
-    );
+    let page = Page::default();
+    verdict_and_cause(&page, report, report.verdict.name());
+    if !report.is_interrupted() {
+        every_run(&page, report);
+        page.value(&NEXT_RUN, known(report.for_metrics.next_run_at.map(unix)));
+        arrival(&page, report);
+        build_info(&page);
+    }
+    page.text()
+}
+
+fn verdict_and_cause(page: &Page, report: &Report, verdict: &str) {
+    let verdicts = Verdict::ALL.iter().map(|one| one.name()).chain([OVERDUE]);
+    page.one_of(&VERDICT, "verdict", verdicts, verdict);
     let causes = CauseCode::ALL.iter().map(|one| one.name());
     let cause = report
         .cause
         .as_ref()
         .map_or(NO_CAUSE, |cause| cause.code.name());
     page.one_of(&CAUSE, "cause", [NO_CAUSE].into_iter().chain(causes), cause);
-    if report.is_interrupted() {
-        return page.text();
-    }
-    every_run(&page, report);
+}
+
+fn arrival(page: &Page, report: &Report) {
     if let Some(seen_at) = report.seen_at {
         page.value(&LAST_ARRIVAL, unix(seen_at));
         page.value(&LAST_DELIVERY, known(report.delivery_seconds));
         page.value(&LAST_DELIVERY_ERROR, known(report.delivery_error_seconds));
     }
-    page.text()
 }
 
 fn every_run(page: &Page, report: &Report) {
@@ -140,7 +178,6 @@ fn every_run(page: &Page, report: &Report) {
         page.value(&LAST_SUCCESS, unix(report.ended_at));
     }
     page.value(&LAST_RUN, unix(report.ended_at));
-    page.value(&NEXT_RUN, known(more.next_run_at.map(unix)));
     let late = u32::try_from(report.late_arrivals.len()).unwrap_or(u32::MAX);
     let late = more.knows_late_arrivals.then_some(f64::from(late));
     page.value(&LATE_ARRIVALS, known(late));
@@ -167,6 +204,9 @@ fn every_run(page: &Page, report: &Report) {
         page.value(&QUOTA_REMAINING, left);
     }
     certificates(page, more);
+}
+
+fn build_info(page: &Page) {
     let build = [
         ("version", env!("CARGO_PKG_VERSION")),
         ("revision", revision()),
@@ -188,7 +228,7 @@ fn certificates(page: &Page, more: &ForMetrics) {
 /// What a run that waits beyond `late_after` says to a gateway.
 #[must_use]
 pub fn encode_overdue() -> String {
-    let page = Page::new();
+    let page = Page::default();
     let verdicts = Verdict::ALL.iter().map(|one| one.name()).chain([OVERDUE]);
     page.one_of(&VERDICT, "verdict", verdicts, OVERDUE);
     page.text()
@@ -200,21 +240,65 @@ pub fn revision() -> &'static str {
     option_env!("MAILPROBE_REVISION").unwrap_or("unknown")
 }
 
+/// What `/metrics` shows of one probe.
+#[derive(Debug, Clone)]
+pub struct ProbeMetrics {
+    /// Its name.
+    pub probe: String,
+    /// Its last run.
+    pub last: Option<Arc<Report>>,
+    /// Its last run whose message was seen.
+    pub last_arrival: Option<Arc<Report>>,
+    /// When a run was a success last.
+    pub last_success_at: Option<DateTime<Utc>>,
+    /// When the next run is due.
+    pub next_run_at: Option<DateTime<Utc>>,
+    /// A run is under way and waits beyond `late_after`.
+    pub is_overdue: bool,
+}
+
+/// The last runs of many probes, each series with its probe.
+#[must_use]
+pub fn encode_all(probes: &[ProbeMetrics]) -> String {
+    let page = Page::default();
+    build_info(&page);
+    for one in probes {
+        page.probe.replace(Some(one.probe.clone()));
+        page.value(&NEXT_RUN, known(one.next_run_at.map(unix)));
+        if let Some(report) = &one.last {
+            let verdict = match one.is_overdue {
+                true => OVERDUE,
+                false => report.verdict.name(),
+            };
+            verdict_and_cause(&page, report, verdict);
+            every_run(&page, report);
+        }
+        if let Some(at) = one.last_success_at {
+            page.value(&LAST_SUCCESS, unix(at));
+        }
+        if let Some(report) = &one.last_arrival {
+            arrival(&page, report);
+        }
+    }
+    page.text()
+}
+
 /// Metrics on their way to one text.
 #[derive(Default)]
 struct Page {
     registry: Registry,
     families: RefCell<BTreeMap<&'static str, GaugeVec>>,
+    /// The probe that every series is of, where the page is of many probes.
+    probe: RefCell<Option<String>>,
 }
 
 impl Page {
-    fn new() -> Self {
-        Self::default()
-    }
-
     /// One series. Fails only for names that Prometheus does not allow, and ours are constants that a test encodes.
     fn set(&self, metric: &Metric, labels: &[(&str, &str)], value: f64) {
-        let (names, values): (Vec<&str>, Vec<&str>) = labels.iter().copied().unzip();
+        let probe = self.probe.borrow();
+        let probe = probe.as_deref().map(|probe| (PROBE, probe));
+        let all = probe.iter().chain(labels).copied();
+        let (names, values): (Vec<&str>, Vec<&str>) = all.unzip();
         let family = self.families.borrow().get(metric.name).cloned();
         let family = match family {
             Some(family) => family,

@@ -24,9 +24,11 @@ use crate::probe::token::Keyring;
 use crate::probe::verdict::Stage;
 use crate::senders::{Inquiry, Sender};
 use crate::sinks::Sink;
+use crate::sinks::queue::Queue;
 use chrono::{DateTime, Utc};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -72,10 +74,14 @@ pub struct Job {
     pub sender: Arc<Sender>,
     /// Where it should arrive.
     pub mailbox: Arc<Mailbox>,
-    /// Who hears of it.
+    /// Who is told of it before the run is over.
     pub sinks: Vec<Arc<Sink>>,
     /// How the other runs of this process stand.
     pub board: Arc<Board>,
+    /// Who is told of it whenever they can hear it: the scheduler's sinks.
+    pub queues: Vec<Arc<Queue>>,
+    /// Becomes true when the run waits beyond `late_after`.
+    pub overdue: Arc<AtomicBool>,
     /// How to run.
     pub options: Options,
     /// Who watches the run.
@@ -425,8 +431,13 @@ impl Running {
         let waited = self.job.probe.late_after;
         let text = format!("not there after {} s: {}", waited.as_secs(), known.summary);
         self.wait_line(Stage::Await, &format!("overdue: {text}"), "the message");
+        self.job.overdue.store(true, Ordering::Relaxed);
         if self.job.options.push {
             let probe = self.job.probe.name.clone();
+            let token = self.message().token.clone();
+            for queue in &self.job.queues {
+                queue.put_overdue(&probe, &token, &text);
+            }
             for sink in &self.job.sinks {
                 let sink = Arc::clone(sink);
                 let (probe, text) = (probe.clone(), text.clone());

@@ -379,3 +379,41 @@ fn optional_timestamp<S: Serializer>(
         None => serializer.serialize_none(),
     }
 }
+
+/// A finished run for tests: delivered in a second, ended at `ended_at`.
+#[cfg(test)]
+#[must_use]
+pub fn sample(probe: &str, run: &str, ended_at: DateTime<Utc>) -> Report {
+    let ago = |milliseconds| ended_at - chrono::TimeDelta::milliseconds(milliseconds);
+    Report {
+        schema: SCHEMA,
+        probe: probe.to_owned(),
+        run: run.to_owned(),
+        verdict: Verdict::Delivered,
+        success: true,
+        cause: None,
+        warnings: Vec::new(),
+        started_at: ago(1200),
+        accepted_at: Some(ago(1100)),
+        seen_at: Some(ago(100)),
+        ended_at,
+        duration_seconds: Some(1.1),
+        delivery_seconds: Some(1.0),
+        delivery_error_seconds: Some(0.02),
+        folder: Some("INBOX".to_owned()),
+        stages: Vec::new(),
+        hops: None,
+        authentication: None,
+        spam: None,
+        sender: SenderReport {
+            kind: "brevo".to_owned(),
+            message_id: Some("<1@example.org>".to_owned()),
+            queue_id: None,
+            status: Some(201),
+        },
+        token_found_in: None,
+        late_arrivals: Vec::new(),
+        pushes: Vec::new(),
+        for_metrics: ForMetrics::default(),
+    }
+}

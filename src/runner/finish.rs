@@ -85,6 +85,10 @@ impl Running {
         let mut report = self.report(&token, gave_up, aftermath).await;
         if self.job.options.push {
             self.push(&mut report, stop).await;
+            if !self.job.queues.is_empty() {
+                let report = Arc::new(report.clone());
+                self.job.queues.iter().for_each(|queue| queue.put(&report));
+            }
         }
         report
     }

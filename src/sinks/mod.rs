@@ -1,6 +1,7 @@
 //! Where a report goes.
 
 pub mod pushgateway;
+pub mod queue;
 pub mod uptime_kuma;
 
 use crate::config::plan::SinkPlan;
