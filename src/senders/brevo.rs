@@ -19,6 +19,7 @@ use reqwest::{Method, RequestBuilder};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
+use url::form_urlencoded;
 
 /// A Brevo account.
 #[derive(Debug)]
@@ -154,9 +155,13 @@ impl Brevo {
 
     fn request(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> RequestBuilder {
         let mut url = self.plan.base_url.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
+        let mut whole = url.path().trim_end_matches('/').to_owned();
+        for segment in path {
+            whole.push('/');
+            // As in a query: an address with a plus must not be read as one with a space.
+            whole.extend(form_urlencoded::byte_serialize(segment.as_bytes()));
         }
+        url.set_path(&whole);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -221,3 +226,6 @@ fn body(message: &Message) -> Value {
         "tags": [TAG],
     })
 }
+
+#[cfg(test)]
+mod tests;
