@@ -363,3 +363,7 @@ fn unix(at: DateTime<Utc>) -> f64 {
     let milliseconds = at.timestamp_millis() as f64;
     milliseconds / 1000.0
 }
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;

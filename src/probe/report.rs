@@ -417,3 +417,7 @@ pub fn sample(probe: &str, run: &str, ended_at: DateTime<Utc>) -> Report {
         for_metrics: ForMetrics::default(),
     }
 }
+
+#[cfg(test)]
+#[path = "report_samples.rs"]
+pub mod samples;

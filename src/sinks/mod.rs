@@ -140,3 +140,6 @@ fn unanswered(fault: &Fault) -> Refusal {
         again: !matches!(fault, Fault::Certificate(_)),
     }
 }
+
+#[cfg(test)]
+mod tests;

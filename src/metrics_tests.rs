@@ -1,0 +1,78 @@
+//! Whole pushes against stored ones; `MAILPROBE_BLESS=1` stores what is new.
+
+use super::*;
+use crate::probe::report::samples;
+use std::path::Path;
+
+#[track_caller]
+fn compare(name: &str, text: &str) {
+    // The version changes with every release.
+    let text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    // The list of causes grows; that the others are 0 is shown below.
+    let is_other = |line: &&str| line.starts_with("mailprobe_cause{") && line.ends_with(" 0");
+    let lines = text.lines().filter(|line| !is_other(line));
+    let text: String = lines.map(|line| format!("{line}\n")).collect();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/metrics")
+        .join(name);
+    if std::env::var_os("MAILPROBE_BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &text).unwrap();
+    }
+    let stored = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, stored, "{name}; MAILPROBE_BLESS=1 stores what is new");
+}
+
+#[test]
+fn each_kind_of_push_is_as_stored() {
+    compare("delivered.prom", &encode(&samples::delivered()));
+    let blind = samples::blind(CauseCode::MailboxLoginRefused);
+    compare("undetermined.prom", &encode(&blind));
+    let interrupted = samples::blind(CauseCode::Interrupted);
+    compare("interrupted.prom", &encode(&interrupted));
+    compare("overdue.prom", &encode_overdue());
+}
+
+/// The gateway refuses what lacks a type or has a time of its own (contract of the text format 0.0.4).
+#[test]
+fn every_series_has_a_type_no_time_and_a_line_of_its_own() {
+    for text in [
+        encode(&samples::delivered()),
+        encode(&samples::blind(CauseCode::MailboxUnreachable)),
+        encode_overdue(),
+    ] {
+        assert!(text.ends_with('\n') && !text.contains('\r'));
+        let mut seen = std::collections::BTreeSet::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            assert!(value.parse::<f64>().is_ok(), "{line}");
+            assert!(seen.insert(series.to_owned()), "{line} twice");
+            let name = series.split('{').next().unwrap();
+            assert!(!series.split('{').next().unwrap().contains(' '), "{line}");
+            let kind = format!("# TYPE {name} gauge\n");
+            assert!(text.contains(&kind), "{line} has no type");
+        }
+    }
+}
+
+#[test]
+fn exactly_one_verdict_and_one_cause_are_1() {
+    for report in [
+        samples::delivered(),
+        samples::blind(CauseCode::Interrupted),
+        samples::blind(CauseCode::Unknown),
+    ] {
+        let text = encode(&report);
+        for (metric, count) in [
+            ("mailprobe_verdict{", Verdict::ALL.len() + 1),
+            ("mailprobe_cause{", CauseCode::ALL.len() + 1),
+        ] {
+            let rows: Vec<&str> = text
+                .lines()
+                .filter(|line| line.starts_with(metric))
+                .collect();
+            assert_eq!(rows.len(), count);
+            assert_eq!(rows.iter().filter(|row| row.ends_with(" 1")).count(), 1);
+        }
+    }
+}
