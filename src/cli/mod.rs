@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod generate;
 mod live;
 mod nagios;
 mod output;
@@ -55,6 +56,7 @@ enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
     Demo(demo::Arguments),
+    Generate(generate::Arguments),
 }
 
 /// Reads the arguments, carries out the command, and says how the process is to end.
@@ -92,6 +94,7 @@ async fn carry_out(arguments: Arguments) -> u8 {
         Command::Run(arguments) => run::run(&arguments, &common).await,
         Command::Check(arguments) => check::run(&arguments, &common).await,
         Command::Demo(arguments) => demo::run(&arguments).await,
+        Command::Generate(arguments) => generate::run(&arguments, &common),
     }
 }
 

@@ -9,6 +9,7 @@
     reason = "a test may fail"
 )]
 
+mod alert_rules;
 #[path = "../common/mod.rs"]
 mod common;
 mod listeners;

@@ -1,0 +1,531 @@
+//! Alert rules for Prometheus.
+//!
+//! A gateway repeats the last push for ever, so nothing here trusts a value alone. Which runs followed each other is told
+//! from `mailprobe_last_run_timestamp_seconds`: each of its values is one run, and one later than the last success is a run
+//! that failed since. Counting its distinct values over a subquery tells "twice in a row" from "the same push scraped
+//! twice", whatever the scrape interval. Absence and age have rules of their own.
+
+use super::timing::{OVERRUN, Timing, prometheus, sends_in_six_hours, site_labels};
+use super::yaml::{Node, map};
+use crate::config::plan::{Plan, ProbePlan};
+use std::time::Duration;
+
+/// How the rules are to be written.
+#[derive(Debug, Clone)]
+pub struct RuleOptions {
+    /// The three alerts of the old script under its names.
+    pub old_names: bool,
+    /// Wrapped into a `PrometheusRule` of the Prometheus operator.
+    pub operator: bool,
+    /// Where the runbook is: the address of the README.
+    pub runbook: String,
+}
+
+/// The label of every alert of ours, for routes and inhibitions.
+pub(super) const COMPONENT: (&str, &str) = ("component", "mailprobe");
+/// Renewed certificates are renewed earlier than this.
+const CERTIFICATE_DAYS: u64 = 14;
+
+/// Names of the alerts that a probe's failing, staleness and absence raise.
+pub(super) struct Names {
+    pub(super) failing: &'static str,
+    pub(super) stale: &'static str,
+    pub(super) never_ran: &'static str,
+}
+
+impl Names {
+    pub(super) fn new(old: bool) -> Self {
+        if old {
+            Self {
+                failing: "EmailRoundtripFailing",
+                stale: "EmailRoundtripStale",
+                never_ran: "EmailRoundtripNeverRun",
+            }
+        } else {
+            Self {
+                failing: "MailDeliveryFailing",
+                stale: "MailProbeStale",
+                never_ran: "MailProbeNeverRan",
+            }
+        }
+    }
+}
+
+/// The rules as a file for `rule_files`, or as an object for the operator.
+#[must_use]
+pub fn prometheus_rules(plan: &Plan, options: &RuleOptions) -> String {
+    let mut groups: Vec<Node> = plan
+        .probes
+        .iter()
+        .map(|probe| Queries::new(plan, probe).group(plan, probe, options))
+        .collect();
+    groups.push(endpoints(plan, options));
+    let rules = map([("groups", groups.into())]);
+    if !options.operator {
+        return rules.to_yaml();
+    }
+    map([
+        ("apiVersion", "monitoring.coreos.com/v1".into()),
+        ("kind", "PrometheusRule".into()),
+        ("metadata", map([("name", "mailprobe".into())])),
+        ("spec", rules),
+    ])
+    .to_yaml()
+}
+
+/// A rule on its way.
+struct Rule<'t> {
+    alert: &'t str,
+    expr: String,
+    wait: Option<Duration>,
+    severity: &'t str,
+    summary: String,
+    description: String,
+}
+
+impl Rule<'_> {
+    fn node(self, runbook: &str) -> Node {
+        let mut pairs = vec![
+            ("alert".to_owned(), self.alert.into()),
+            ("expr".to_owned(), self.expr.into()),
+        ];
+        if let Some(wait) = self.wait {
+            pairs.push(("for".to_owned(), prometheus(wait).into()));
+        }
+        let labels = map([
+            (COMPONENT.0, COMPONENT.1.into()),
+            ("severity", self.severity.into()),
+        ]);
+        let anchor = self.alert.to_lowercase();
+        let annotations = map([
+            ("summary", self.summary.into()),
+            ("description", self.description.into()),
+            ("runbook_url", format!("{runbook}#{anchor}").into()),
+        ]);
+        pairs.push(("labels".to_owned(), labels));
+        pairs.push(("annotations".to_owned(), annotations));
+        Node::Map(pairs)
+    }
+}
+
+/// The parts that the rules of one probe are made of.
+struct Queries {
+    timing: Timing,
+    /// Inside the braces of a selector.
+    labels: String,
+    /// What stays apart in every aggregation.
+    by: String,
+    cause: String,
+}
+
+impl Queries {
+    fn new(plan: &Plan, probe: &ProbePlan) -> Self {
+        let mut labels = vec![("probe".to_owned(), probe.name.clone())];
+        labels.extend(site_labels(plan));
+        let names: Vec<&str> = labels.iter().map(|(name, _)| name.as_str()).collect();
+        let by = format!("by ({})", names.join(", "));
+        let labels = selector(&labels);
+        // Backquotes: the selector has double quotes of its own.
+        let cause = format!(
+            "{{{{ with query `mailprobe_cause{{{labels}}} == 1` }}}}{{{{ . | first | label \"cause\" }}}}{{{{ else }}}}unknown{{{{ end }}}}"
+        );
+        Self {
+            timing: Timing::new(probe),
+            labels,
+            by,
+            cause,
+        }
+    }
+
+    /// The largest value of a metric over all instances: a restarted pod is another instance of the same probe.
+    fn max(&self, metric: &str) -> String {
+        format!("max {} ({metric}{{{}}})", self.by, self.labels)
+    }
+
+    fn max_with(&self, metric: &str, more: &str) -> String {
+        format!("max {} ({metric}{{{},{more}}})", self.by, self.labels)
+    }
+
+    /// Runs that fulfil a condition and ended after the last success as known now, over the window.
+    ///
+    /// The success is looked for in Prometheus' own history: the gateway may have lost it.
+    fn failed_runs(&self, condition: Option<&str>) -> String {
+        let Self {
+            by, labels, timing, ..
+        } = self;
+        let window = prometheus(timing.window);
+        let step = prometheus(timing.step);
+        let condition = condition.map_or_else(String::new, |condition| {
+            format!("\n        and {condition}")
+        });
+        format!(
+            "(
+    (
+      max {by} (mailprobe_last_run_timestamp_seconds{{{labels}}}){condition}
+    ) > (
+      max {by} (max_over_time(email_roundtrip_last_success_timestamp{{{labels}}}[{window}] @ end()))
+        or max {by} (mailprobe_last_run_timestamp_seconds{{{labels}}} @ end()) * 0
+    )
+  )[{window}:{step}]"
+        )
+    }
+
+    fn verdict(&self, verdicts: &str) -> String {
+        let more = format!("verdict=~\"{verdicts}\"");
+        format!("{} == 1", self.max_with("mailprobe_verdict", &more))
+    }
+
+    /// At least so many runs since the last success fulfil the condition.
+    fn in_a_row(&self, count: u32, condition: Option<&str>) -> String {
+        let runs = self.failed_runs(condition);
+        match count {
+            1 => format!("present_over_time(\n  {runs}\n)"),
+            count => format!("changes(\n  {runs}\n) >= {}", count - 1),
+        }
+    }
+
+    fn group(&self, plan: &Plan, probe: &ProbePlan, options: &RuleOptions) -> Node {
+        let names = Names::new(options.old_names);
+        let mut rules = vec![
+            self.failing(probe, &names),
+            self.refused(probe),
+            self.stale(probe, &names),
+            self.never_ran(probe, &names),
+            self.blind(probe),
+            self.junked(probe),
+            self.slow(probe),
+            self.arrives_late(probe),
+            self.authentication(probe),
+            self.was_blocked(probe),
+        ];
+        rules.push(self.quota(plan, probe));
+        let rules: Vec<Node> = rules
+            .into_iter()
+            .map(|rule| rule.node(&options.runbook))
+            .collect();
+        map([
+            ("name", format!("mailprobe-{}", probe.name).into()),
+            ("rules", rules.into()),
+        ])
+    }
+
+    fn failing<'t>(&self, probe: &ProbePlan, names: &Names) -> Rule<'t> {
+        let lost = self.verdict("missing|junked|late");
+        let bounced = self.in_a_row(1, Some(&self.verdict("bounced")));
+        let twice = self.in_a_row(2, Some(&lost));
+        // Counts a little longer than it is overdue, until the end of that run is among the runs that are counted; and
+        // the one that failed has to be from before it.
+        let longer = self.timing.step.max(Duration::from_secs(60)) * 2;
+        let earlier = longer + Duration::from_secs(60);
+        let once = format!(
+            "present_over_time(\n  {} offset {}\n)",
+            self.failed_runs(Some(&lost)),
+            prometheus(earlier)
+        );
+        let overdue = format!(
+            "max {} (max_over_time(mailprobe_verdict{{{},verdict=\"overdue\"}}[{}])) == 1",
+            self.by,
+            self.labels,
+            prometheus(longer)
+        );
+        Rule {
+            alert: names.failing,
+            expr: format!("{bounced}\nor\n{twice}\nor\n(\n{once}\nand\n{overdue}\n)"),
+            wait: None,
+            severity: "critical",
+            summary: format!("mail to {} does not arrive: {}", probe.to, self.cause),
+            description: format!(
+                "Probe {}: the last message bounced, or two since the last success were missing, junked or late, or one was and the next is overdue. The cause that the last run found: {}.",
+                probe.name, self.cause
+            ),
+        }
+    }
+
+    fn refused<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
+        let refused = self.verdict("refused");
+        let for_good = self.max_with(
+            "mailprobe_cause",
+            "cause=~\"sender_unauthorized|sender_quota_exhausted|sender_rejected_message\"",
+        );
+        let once = self.in_a_row(1, Some(&format!("{refused}\n        and {for_good} == 1")));
+        let twice = self.in_a_row(2, Some(&refused));
+        Rule {
+            alert: "MailProbeSenderRefused",
+            expr: format!("(\n{twice}\nor\n{once}\n)\nand {refused}"),
+            wait: None,
+            severity: "warning",
+            summary: format!(
+                "{} takes no message from the probe {}: {}",
+                probe.sender.name(),
+                probe.name,
+                self.cause
+            ),
+            description: format!(
+                "The sender refused twice in a row, or for a cause that does not pass by itself: {}. This says nothing about mail that others send to you.",
+                self.cause
+            ),
+        }
+    }
+
+    fn stale<'t>(&self, probe: &ProbePlan, names: &Names) -> Rule<'t> {
+        let Self {
+            by, labels, timing, ..
+        } = self;
+        let next = self.max("mailprobe_next_run_timestamp_seconds");
+        let last = self.max("mailprobe_last_run_timestamp_seconds");
+        let success = self.max("email_roundtrip_last_success_timestamp");
+        let (overdue, oldest) = (timing.overdue.as_secs(), timing.oldest.as_secs());
+        let (window, step) = (prometheus(timing.window), prometheus(timing.step));
+        let thrice = self.in_a_row(3, None);
+        Rule {
+            alert: names.stale,
+            expr: format!(
+                "time() - {next} > {overdue}
+or
+time() - {last} > {oldest}
+or
+{thrice}
+or
+changes(
+  (
+    max {by} (mailprobe_last_run_timestamp_seconds{{{labels}}})
+      unless {success}
+  )[{window}:{step}]
+) >= 1"
+            ),
+            wait: None,
+            severity: "warning",
+            summary: format!(
+                "no fresh success of the probe {}: it does not run, or nothing that it does succeeds",
+                probe.name
+            ),
+            description: format!(
+                "Two due runs did not report, or three in a row did without success, or no success is known at all since the gateway lost its data. Whether mail arrives is not known. The last cause: {}.",
+                self.cause
+            ),
+        }
+    }
+
+    fn never_ran<'t>(&self, probe: &ProbePlan, names: &Names) -> Rule<'t> {
+        let Self { labels, timing, .. } = self;
+        let wait = timing.longest + timing.run + Duration::from_secs(4 * 60);
+        Rule {
+            alert: names.never_ran,
+            expr: format!("absent(mailprobe_last_run_timestamp_seconds{{{labels}}})"),
+            wait: Some(wait),
+            severity: "warning",
+            summary: format!("Prometheus knows of no run of the probe {}", probe.name),
+            description: "The probe never pushed, the gateway lost its data and nothing came since, or the gateway is not scraped. Whether mail arrives is not known.".to_owned(),
+        }
+    }
+
+    fn blind<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
+        let undetermined = self.verdict("undetermined");
+        let interrupted = self.max_with("mailprobe_cause", "cause=\"interrupted\"");
+        // An interrupted run leaves the time of the run before it.
+        let condition = format!("{undetermined}\n        unless {interrupted} == 1");
+        let twice = self.in_a_row(2, Some(&condition));
+        Rule {
+            alert: "MailProbeBlind",
+            expr: format!("{twice}\nand {undetermined}"),
+            wait: None,
+            severity: "warning",
+            summary: format!("the probe {} cannot look: {}", probe.name, self.cause),
+            description: format!(
+                "Two runs in a row could not do their work: {}. Whether mail arrives is not known.",
+                self.cause
+            ),
+        }
+    }
+
+    fn junked<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
+        Rule {
+            alert: "MailJunked",
+            expr: self.in_a_row(1, Some(&self.verdict("junked"))),
+            wait: None,
+            severity: "warning",
+            summary: format!("mail to {} is filed as spam", probe.to),
+            description: "The message arrived in the junk folder. `mailprobe run` says the score, the heaviest symbols and what failed of SPF, DKIM and DMARC.".to_owned(),
+        }
+    }
+
+    fn slow<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
+        let Self {
+            by, labels, timing, ..
+        } = self;
+        let three_runs = prometheus(timing.longest * 2 + Duration::from_secs(5 * 60));
+        let fresh = (timing.longest + timing.run + Duration::from_secs(120)).as_secs();
+        let arrival = self.max("mailprobe_last_arrival_timestamp_seconds");
+        let period = prometheus(timing.shortest);
+        Rule {
+            alert: "MailDeliverySlow",
+            expr: format!(
+                "min {by} (min_over_time(mailprobe_last_delivery_seconds{{{labels}}}[{three_runs}]))
+  > 3 * quantile_over_time(0.5, (max {by} (mailprobe_last_delivery_seconds{{{labels}}}))[7d:{period}]) + 10
+and time() - {arrival} < {fresh}"
+            ),
+            wait: None,
+            severity: "info",
+            summary: format!("mail to {} takes much longer than usual", probe.to),
+            description: "Three deliveries in a row took more than 10 s and three times the median of the last seven days.".to_owned(),
+        }
+    }
+
+    fn arrives_late<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
+        let Self {
+            by, labels, timing, ..
+        } = self;
+        let window = prometheus(timing.longest * 18);
+        let step = prometheus(timing.step.max(timing.longest * 18 / 2000));
+        let late = self.verdict("late");
+        Rule {
+            alert: "MailArrivesLate",
+            expr: format!(
+                "changes(
+  (
+    max {by} (mailprobe_last_run_timestamp_seconds{{{labels}}})
+      and (
+        {} > 0
+          or {late}
+      )
+  )[{window}:{step}]
+) >= 2",
+                self.max("mailprobe_late_arrivals")
+            ),
+            wait: None,
+            severity: "warning",
+            summary: format!("mail to {} arrives late again and again", probe.to),
+            description: format!(
+                "Three of the last 18 runs were late, or found messages of earlier runs that had turned up after their deadline: mail is delayed, not lost. The last cause: {}.",
+                self.cause
+            ),
+        }
+    }
+
+    fn authentication<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
+        let Self { labels, timing, .. } = self;
+        let by = self.by.replace(')', ", method)");
+        let window = prometheus(timing.longest + timing.run + Duration::from_secs(120));
+        let bad = format!(
+            "max {by} (mailprobe_authentication{{{labels},result=~\"fail|softfail|permerror|policy\"}}) == 1"
+        );
+        let on = self.by.replacen("by", "on", 1);
+        Rule {
+            alert: "MailAuthenticationFailing",
+            expr: format!(
+                "(
+  {bad}
+  unless max {by} (max_over_time(mailprobe_authentication{{{labels},result=\"pass\"}}[{window}])) == 1
+)
+and {on} (
+  max {} (changes(mailprobe_last_arrival_timestamp_seconds{{{labels}}}[{window}])) >= 1
+)",
+                self.by
+            ),
+            wait: None,
+            severity: "warning",
+            summary: format!("{{{{ $labels.method }}}} of mail to {} fails", probe.to),
+            description: "Two messages in a row failed the check: DNS records of the sending domain, or what the receiving server's resolver sees of them, are wrong. Sooner or later such mail is junked.".to_owned(),
+        }
+    }
+
+    fn was_blocked<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
+        let Self {
+            by, labels, timing, ..
+        } = self;
+        let window = prometheus(timing.window);
+        Rule {
+            alert: "RecipientWasBlocked",
+            expr: format!(
+                "max {by} (max_over_time(mailprobe_recipient_unblocked{{{labels}}}[{window}])) == 1"
+            ),
+            wait: None,
+            severity: "warning",
+            summary: format!("{} was on the provider's block list", probe.to),
+            description: "A bounce had put the recipient there, and mailprobe lifted the block. Other recipients of the same server may still be on it, and mail to them is dropped in silence.".to_owned(),
+        }
+    }
+
+    fn quota<'t>(&self, plan: &Plan, probe: &ProbePlan) -> Rule<'t> {
+        let Self {
+            by, labels, timing, ..
+        } = self;
+        let sends = sends_in_six_hours(plan, &probe.sender);
+        let fresh = timing.oldest.as_secs();
+        let last = self.max("mailprobe_last_run_timestamp_seconds");
+        Rule {
+            alert: "SenderQuotaLow",
+            expr: format!(
+                "min {by} (mailprobe_sender_quota_remaining{{{labels}}}) < {sends}\nand time() - {last} < {fresh}"
+            ),
+            wait: None,
+            severity: "warning",
+            summary: format!(
+                "{} will take {{{{ $value }}}} more messages",
+                probe.sender.name()
+            ),
+            description: format!(
+                "Fewer than the {sends} that the probes send within six hours. What shares the account with them, such as real mail, runs out as well."
+            ),
+        }
+    }
+}
+
+/// What is not of one probe: certificates and listeners.
+fn endpoints(plan: &Plan, options: &RuleOptions) -> Node {
+    let labels = site_labels(plan);
+    let selector = selector(&labels);
+    let names: Vec<&str> = ["endpoint"]
+        .into_iter()
+        .chain(labels.iter().map(|(name, _)| name.as_str()))
+        .collect();
+    let by = format!("by ({})", names.join(", "));
+    let seconds = CERTIFICATE_DAYS * 24 * 60 * 60;
+    let checks_apart = plan
+        .probes
+        .iter()
+        .map(|probe| Timing::new(probe).longest)
+        .min()
+        .unwrap_or_default();
+    let rules = [
+        Rule {
+            alert: "CertificateExpiring",
+            expr: format!(
+                "min {by} (mailprobe_certificate_expiry_timestamp_seconds{{{selector}}}) - time() < {seconds}"
+            ),
+            wait: None,
+            severity: "warning",
+            summary: "the certificate of {{ $labels.endpoint }} ends in {{ $value | humanizeDuration }}".to_owned(),
+            description: format!("It was not renewed {CERTIFICATE_DAYS} days before its end, or the server was not reloaded since."),
+        },
+        Rule {
+            alert: "MailListenerDown",
+            expr: format!("max {by} (mailprobe_listener_up{{{selector}}}) == 0"),
+            // The next check has to say so too.
+            wait: Some(checks_apart + OVERRUN + Duration::from_secs(60)),
+            severity: "critical",
+            summary: "the mail port {{ $labels.endpoint }} does not answer as it should".to_owned(),
+            description: "Two checks in a row failed: connection, PROXY header, greeting or TLS. `mailprobe check --listeners` says which.".to_owned(),
+        },
+    ];
+    let rules: Vec<Node> = rules
+        .into_iter()
+        .map(|rule| rule.node(&options.runbook))
+        .collect();
+    map([
+        ("name", "mailprobe-endpoints".into()),
+        ("rules", rules.into()),
+    ])
+}
+
+/// What stands between the braces of a selector.
+fn selector(labels: &[(String, String)]) -> String {
+    let pairs: Vec<String> = labels
+        .iter()
+        .map(|(name, value)| {
+            // PromQL escapes as JSON does.
+            format!("{name}={}", serde_json::Value::from(value.as_str()))
+        })
+        .collect();
+    pairs.join(",")
+}
