@@ -36,8 +36,9 @@ const OVERDUE: &str = "overdue";
 /// The cause of a run that has none.
 const NO_CAUSE: &str = "none";
 
-struct Metric {
-    name: &'static str,
+/// A metric; rules and dashboards ask for it by its name.
+pub(crate) struct Metric {
+    pub(crate) name: &'static str,
     help: &'static str,
 }
 
@@ -49,27 +50,27 @@ const DURATION: Metric = Metric {
     name: "email_roundtrip_duration_seconds",
     help: "From the start of the send until the message was seen, or until the run gave up.",
 };
-const LAST_SUCCESS: Metric = Metric {
+pub(crate) const LAST_SUCCESS: Metric = Metric {
     name: "email_roundtrip_last_success_timestamp",
     help: "Unix time of the end of the last run that was a success.",
 };
-const LAST_RUN: Metric = Metric {
+pub(crate) const LAST_RUN: Metric = Metric {
     name: "mailprobe_last_run_timestamp_seconds",
     help: "When the last run ended.",
 };
-const NEXT_RUN: Metric = Metric {
+pub(crate) const NEXT_RUN: Metric = Metric {
     name: "mailprobe_next_run_timestamp_seconds",
     help: "When the next run is due.",
 };
-const VERDICT: Metric = Metric {
+pub(crate) const VERDICT: Metric = Metric {
     name: "mailprobe_verdict",
     help: "1 for the verdict of the last run, 0 for every other one; overdue while a run waits beyond late_after.",
 };
-const CAUSE: Metric = Metric {
+pub(crate) const CAUSE: Metric = Metric {
     name: "mailprobe_cause",
     help: "1 for the cause of the last run, none included, 0 for every other one.",
 };
-const LATE_ARRIVALS: Metric = Metric {
+pub(crate) const LATE_ARRIVALS: Metric = Metric {
     name: "mailprobe_late_arrivals",
     help: "How many messages of earlier runs have turned up since the run before; NaN if the mailbox could not be searched.",
 };
@@ -89,7 +90,7 @@ const QUOTA_REMAINING: Metric = Metric {
     name: "mailprobe_sender_quota_remaining",
     help: "How many more messages the sender will take.",
 };
-const LAST_ARRIVAL: Metric = Metric {
+pub(crate) const LAST_ARRIVAL: Metric = Metric {
     name: "mailprobe_last_arrival_timestamp_seconds",
     help: "When a message was last seen; the metrics of arrivals are of that time.",
 };

@@ -8,6 +8,7 @@
 use super::timing::{OVERRUN, Timing, prometheus, sends_in_six_hours, site_labels};
 use super::yaml::{Node, map};
 use crate::config::plan::{Plan, ProbePlan};
+use crate::metrics::{self, Metric};
 use std::time::Duration;
 
 /// How the rules are to be written.
@@ -138,12 +139,15 @@ impl Queries {
     }
 
     /// The largest value of a metric over all instances: a restarted pod is another instance of the same probe.
-    fn max(&self, metric: &str) -> String {
-        format!("max {} ({metric}{{{}}})", self.by, self.labels)
+    fn max(&self, metric: &Metric) -> String {
+        format!("max {} ({}{{{}}})", self.by, metric.name, self.labels)
     }
 
-    fn max_with(&self, metric: &str, more: &str) -> String {
-        format!("max {} ({metric}{{{},{more}}})", self.by, self.labels)
+    fn max_with(&self, metric: &Metric, more: &str) -> String {
+        format!(
+            "max {} ({}{{{},{more}}})",
+            self.by, metric.name, self.labels
+        )
     }
 
     /// Runs that fulfil a condition and ended after the last success as known now, over the window.
@@ -172,7 +176,7 @@ impl Queries {
 
     fn verdict(&self, verdicts: &str) -> String {
         let more = format!("verdict=~\"{verdicts}\"");
-        format!("{} == 1", self.max_with("mailprobe_verdict", &more))
+        format!("{} == 1", self.max_with(&metrics::VERDICT, &more))
     }
 
     /// At least so many runs since the last success fulfil the condition.
@@ -244,7 +248,7 @@ impl Queries {
     fn refused<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
         let refused = self.verdict("refused");
         let for_good = self.max_with(
-            "mailprobe_cause",
+            &metrics::CAUSE,
             "cause=~\"sender_unauthorized|sender_quota_exhausted|sender_rejected_message\"",
         );
         let once = self.in_a_row(1, Some(&format!("{refused}\n        and {for_good} == 1")));
@@ -271,9 +275,9 @@ impl Queries {
         let Self {
             by, labels, timing, ..
         } = self;
-        let next = self.max("mailprobe_next_run_timestamp_seconds");
-        let last = self.max("mailprobe_last_run_timestamp_seconds");
-        let success = self.max("email_roundtrip_last_success_timestamp");
+        let next = self.max(&metrics::NEXT_RUN);
+        let last = self.max(&metrics::LAST_RUN);
+        let success = self.max(&metrics::LAST_SUCCESS);
         let (overdue, oldest) = (timing.overdue.as_secs(), timing.oldest.as_secs());
         let (window, step) = (prometheus(timing.window), prometheus(timing.step));
         let thrice = self.in_a_row(3, None);
@@ -321,7 +325,7 @@ changes(
 
     fn blind<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
         let undetermined = self.verdict("undetermined");
-        let interrupted = self.max_with("mailprobe_cause", "cause=\"interrupted\"");
+        let interrupted = self.max_with(&metrics::CAUSE, "cause=\"interrupted\"");
         // An interrupted run leaves the time of the run before it.
         let condition = format!("{undetermined}\n        unless {interrupted} == 1");
         let twice = self.in_a_row(2, Some(&condition));
@@ -355,7 +359,7 @@ changes(
         } = self;
         let three_runs = prometheus(timing.longest * 2 + Duration::from_secs(5 * 60));
         let fresh = (timing.longest + timing.run + Duration::from_secs(120)).as_secs();
-        let arrival = self.max("mailprobe_last_arrival_timestamp_seconds");
+        let arrival = self.max(&metrics::LAST_ARRIVAL);
         let period = prometheus(timing.shortest);
         Rule {
             alert: "MailDeliverySlow",
@@ -390,7 +394,7 @@ and time() - {arrival} < {fresh}"
       )
   )[{window}:{step}]
 ) >= 2",
-                self.max("mailprobe_late_arrivals")
+                self.max(&metrics::LATE_ARRIVALS)
             ),
             wait: None,
             severity: "warning",
@@ -452,7 +456,7 @@ and {on} (
         } = self;
         let sends = sends_in_six_hours(plan, &probe.sender);
         let fresh = timing.oldest.as_secs();
-        let last = self.max("mailprobe_last_run_timestamp_seconds");
+        let last = self.max(&metrics::LAST_RUN);
         Rule {
             alert: "SenderQuotaLow",
             expr: format!(

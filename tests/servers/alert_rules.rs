@@ -411,7 +411,7 @@ fn a_month_with_one_message_in_two_hundred_missing_alarms_nobody() {
     while story.minute() < 30 * 24 * 60 {
         state = state * 48_271 % 2_147_483_647;
         // Single misses: two in a row are the alarm that is wanted.
-        before = !before || state % 200 != 0;
+        before = !before || !state.is_multiple_of(200);
         if before {
             story.run("delivered", "none");
         } else {

@@ -87,13 +87,13 @@ impl Story {
     }
 
     /// Until the next run is due.
-    pub fn to_slot(&mut self) -> &mut Self {
+    pub fn until_due(&mut self) -> &mut Self {
         self.wait(PERIOD - self.minute() % PERIOD)
     }
 
     /// A due run that does not take place.
     pub fn skip(&mut self) -> &mut Self {
-        self.to_slot().wait(PERIOD - 1)
+        self.until_due().wait(PERIOD - 1)
     }
 
     /// The next run, until a minute after its end.
@@ -106,8 +106,8 @@ impl Story {
         match verdict {
             "missing" => return self.overdue().missed(cause),
             "late" => self.overdue().wait(2),
-            "undetermined" => self.to_slot().wait(LATE_AFTER),
-            _ => self.to_slot(),
+            "undetermined" => self.until_due().wait(LATE_AFTER),
+            _ => self.until_due(),
         };
         self.end(verdict, cause, success);
         self.wait(1)
@@ -115,7 +115,7 @@ impl Story {
 
     /// The next run, until a minute after it told that its message is overdue.
     pub fn overdue(&mut self) -> &mut Self {
-        self.to_slot().wait(LATE_AFTER);
+        self.until_due().wait(LATE_AFTER);
         self.show_one("mailprobe_verdict", "verdict", &VERDICTS, "overdue");
         self.wait(1)
     }
@@ -129,7 +129,7 @@ impl Story {
 
     /// A run that a signal ended: it tells its verdict and cause alone.
     pub fn interrupted(&mut self) -> &mut Self {
-        self.to_slot();
+        self.until_due();
         self.show_one("mailprobe_verdict", "verdict", &VERDICTS, "undetermined");
         self.show_cause("interrupted");
         self.wait(1)
