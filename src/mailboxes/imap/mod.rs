@@ -3,6 +3,10 @@
 mod cleanup;
 mod connect;
 mod crew;
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod fake_tests;
 mod fetch;
 mod folders;
 mod quota;

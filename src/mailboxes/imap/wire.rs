@@ -96,17 +96,16 @@ impl Wire {
 
     /// The last line that begins with `tag`, the tag left out, or else the last line received; fit for a report.
     pub(super) fn reply(&self, tag: &str) -> String {
-        let lines = self.tail.split(|byte| *byte == b'\n');
-        let lines = lines.filter(|line| !line.is_empty());
-        let mut last = String::new();
-        for line in lines {
+        let lines = self.tail.split(|byte| *byte == b'\n').rev();
+        let mut last = None;
+        for line in lines.filter(|line| !line.is_empty()) {
             let line = String::from_utf8_lossy(line);
             match line.strip_prefix(tag) {
                 Some(rest) if rest.starts_with(' ') => return quotable(rest),
-                _ => last = quotable(&line),
+                _ => last = last.or_else(|| Some(quotable(&line))),
             }
         }
-        last
+        last.unwrap_or_default()
     }
 
     /// The last tagged line, its tag left out. While a client logs in, one command at a time is under way.
@@ -205,6 +204,9 @@ mod tests {
     async fn a_reply_is_quoted_without_its_tag_whatever_follows_it() {
         let wire = received(b"* OK hello\r\nA0002 NO [LIMIT] too many\r\n* 5 EXISTS\r\n").await;
         assert_eq!(wire.reply("A0002"), "NO [LIMIT] too many");
+        // What was said long before is not quoted for what was said last.
+        let wire = received(b"* OK hello\r\n* 5 EXISTS\r\n* BYE restarting\r\n").await;
+        assert_eq!(wire.reply("*"), "BYE restarting");
     }
 
     #[tokio::test]
