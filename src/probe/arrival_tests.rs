@@ -1,0 +1,120 @@
+//! Every message of the corpus against the reading beside it, and the rules of trust and time one by one.
+
+use super::*;
+use crate::probe::path::Pattern;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// How many messages and Received fields the corpus has at least, and how many messages real servers wrote.
+const MESSAGES: usize = 60;
+const RECEIVED_FIELDS: usize = 80;
+const RECORDED: usize = 30;
+
+/// The reading of a message, as its `.json` has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expected {
+    #[serde(default)]
+    path: Patterns,
+    arrival: Value,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Patterns {
+    mx: Vec<String>,
+    backup_mx: Vec<String>,
+    border: Vec<String>,
+    authserv_ids: Vec<String>,
+}
+
+impl Patterns {
+    fn plan(&self) -> PathPlan {
+        let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();
+        PathPlan {
+            mx: patterns(&self.mx),
+            backup_mx: patterns(&self.backup_mx),
+            border: patterns(&self.border),
+            authserv_ids: patterns(&self.authserv_ids),
+        }
+    }
+}
+
+fn corpus() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/messages");
+    let mut found: Vec<PathBuf> = std::fs::read_dir(root)
+        .unwrap()
+        .map(|kind| kind.unwrap().path())
+        .filter(|path| path.is_dir())
+        .flat_map(|kind| std::fs::read_dir(kind).unwrap())
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|one| one == "eml"))
+        .collect();
+    found.sort();
+    found
+}
+
+fn told(raw: &[u8], path: &PathPlan) -> Value {
+    let read = read(raw, path, None);
+    let codes: Vec<_> = read.warnings.iter().map(|one| one.code).collect();
+    json!({
+        "date": read.date.map(rfc3339),
+        "hops": read.hops,
+        "authentication": read.authentication,
+        "spam": read.spam,
+        "signatures": read.signatures,
+        "warnings": codes,
+    })
+}
+
+#[test]
+fn every_message_is_read_as_its_json_says_with_either_line_end() {
+    let (mut recorded, mut received) = (0, 0);
+    let mut wrong = Vec::new();
+    let corpus = corpus();
+    for file in &corpus {
+        let raw = std::fs::read(file).unwrap();
+        let fields = header::fields(&raw);
+        received += fields.iter().filter(|field| field.is("Received")).count();
+        let json: Value =
+            serde_json::from_slice(&std::fs::read(file.with_extension("json")).unwrap()).unwrap();
+        // Messages of other kinds say whose they are, and are read elsewhere.
+        if json.get("recognition").is_some() {
+            continue;
+        }
+        recorded += usize::from(file.parent().unwrap().ends_with("recorded"));
+        let expected: Expected = serde_json::from_value(json).unwrap();
+        let plan = expected.path.plan();
+        let lf: Vec<u8> = raw.iter().copied().filter(|byte| *byte != b'\r').collect();
+        let crlf = String::from_utf8_lossy(&lf).replace('\n', "\r\n");
+        let crlf = if lf.is_ascii() {
+            crlf.into_bytes()
+        } else {
+            raw.clone()
+        };
+        for variant in [&raw, &lf, &crlf] {
+            let read = told(variant, &plan);
+            if read != expected.arrival {
+                wrong.push(format!(
+                    "{}\n  read     {read}\n  expected {}",
+                    file.display(),
+                    expected.arrival
+                ));
+                break;
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} wrong\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    assert!(corpus.len() >= MESSAGES, "only {} messages", corpus.len());
+    assert!(
+        received >= RECEIVED_FIELDS,
+        "only {received} Received fields"
+    );
+    assert!(recorded >= RECORDED, "only {recorded} recorded messages");
+}
