@@ -7,7 +7,8 @@
 use super::dates;
 use super::lexer::{Token, tokens};
 use super::report::{Hop, HopFrom, Tls};
-use std::net::IpAddr;
+// The types alone: sockets live in `std::net`, which the core does without.
+use core::net::IpAddr;
 
 /// No name, id or protocol is longer; what is, is cut off.
 const LONGEST: usize = 255;
