@@ -2,7 +2,7 @@
 
 use super::output;
 use crate::runner::Progress;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{IsTerminal, Write, stderr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -31,7 +31,7 @@ impl Timeline {
         Self {
             waiting: Arc::default(),
             named,
-            live: stdout().is_terminal() && stderr().is_terminal(),
+            live: output::has_colour() && stderr().is_terminal(),
         }
     }
 

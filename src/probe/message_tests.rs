@@ -146,7 +146,8 @@ fn no_prefix_of_a_fixture_panics_or_becomes_deletable_before_its_header_ends() {
     for path in fixtures() {
         let raw = fill(&std::fs::read(&path).unwrap(), &token, &forged);
         let whole = recognise(&raw, &keyring);
-        for end in 0..raw.len().min(6000) {
+        // Of a large one every few: the reading of each begins at its start.
+        for end in (0..raw.len()).filter(|end| *end < 8000 || end % 97 == 0) {
             let prefix = &raw[..end];
             let _ = token_places(prefix, &token);
             if let Recognition::Ours(_) = recognise(prefix, &keyring) {

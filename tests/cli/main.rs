@@ -17,4 +17,5 @@ mod readme;
 mod run;
 mod secrets;
 mod signals;
+mod terminal;
 mod world;

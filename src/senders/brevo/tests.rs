@@ -133,6 +133,8 @@ async fn a_yes_without_a_usable_id_is_a_yes() {
 }
 
 #[tokio::test]
+// A table, which the formatter spreads out.
+#[allow(clippy::too_many_lines)]
 async fn each_refusal_has_its_cause_its_words_and_its_way_on() {
     use CauseCode::{
         SenderFailed, SenderQuotaExhausted, SenderRateLimited, SenderRejectedMessage,
