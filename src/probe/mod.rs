@@ -6,6 +6,7 @@ pub mod budget;
 pub mod compose;
 pub mod dates;
 pub mod diagnosis;
+pub mod dns_posture;
 pub mod header;
 mod lexer;
 pub mod listener;
