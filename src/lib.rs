@@ -15,6 +15,7 @@
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod dns;
 pub mod generate;
 pub mod listeners;
 pub mod log;

@@ -1,6 +1,7 @@
 //! `mailprobe check`: read the config, contact every part, send nothing, and say what to fix.
 
 mod config;
+mod dns;
 mod finding;
 mod listeners;
 mod mailbox;
@@ -102,6 +103,10 @@ async fn all(arguments: &Arguments, plan: &Plan) -> bool {
     if !plan.listeners.is_empty() {
         let work = listeners::check(&plan.listeners);
         parts.push(("the listeners".to_owned(), Box::pin(work)));
+    }
+    if let Some(dns) = &plan.dns {
+        let work = dns::check(plan, dns);
+        parts.push(("DNS".to_owned(), Box::pin(work)));
     }
     let timeline = Timeline::new(false);
     let ticker = timeline.tick();

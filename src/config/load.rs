@@ -2,10 +2,10 @@
 
 use super::document::{Document, Section};
 use super::edges::{self, Probes};
-use super::listeners;
-use super::plan::{ListenerPlan, MailboxPlan, Plan, ProbePlan, SenderPlan, SinkPlan};
+use super::plan::{DnsPlan, ListenerPlan, MailboxPlan, Plan, ProbePlan, SenderPlan, SinkPlan};
 use super::values::{address, probe_name};
 use super::{ConfigError, Environment};
+use super::{dns, listeners};
 use crate::probe::schedule::Schedule;
 use crate::probe::token::{Identity, Keyring, TokenKey};
 use crate::probe::verdict::Verdict;
@@ -188,8 +188,8 @@ impl<'d> Loader<'d> {
         let sinks = self.sinks(&known);
         let way = super::path::path(self.file);
         let listeners = self.listeners();
+        let dns = self.dns();
         let serve = super::serve::serve(self.file, self.serves.then_some(self.environment));
-        self.later_issues();
         self.file.end();
         if self.file.entry("token_key").is_none() {
             self.demand_token_key(&wanted_senders, &senders);
@@ -207,6 +207,7 @@ impl<'d> Loader<'d> {
             all_probes: names,
             sinks,
             listeners,
+            dns,
             serve,
             keyring: Arc::new(keyring),
             path: Arc::new(way),
@@ -368,12 +369,10 @@ impl<'d> Loader<'d> {
             .collect()
     }
 
-    fn later_issues(&self) {
-        for key in ["dns"] {
-            if let Some(entry) = self.file.entry(key) {
-                entry.hidden_fault("is not supported yet");
-            }
-        }
+    fn dns(&self) -> Option<DnsPlan> {
+        let entry = self.file.entry("dns")?;
+        let section = self.document.section("dns".to_owned(), entry.value)?;
+        dns::dns(&section)
     }
 }
 

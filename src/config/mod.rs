@@ -1,5 +1,6 @@
 //! What the operator writes, read in one go with every fault of meaning, and what the program uses ([`plan`]).
 
+mod dns;
 mod document;
 mod edges;
 mod listeners;

@@ -1,9 +1,11 @@
 //! What the program uses: every value checked, every reference resolved, every secret read.
 
+mod dns;
 mod listeners;
 mod senders;
 mod serve;
 
+pub use dns::{DnsPlan, Resolver};
 pub use listeners::ListenerPlan;
 pub use senders::{SmtpAuth, SmtpLogin, SmtpPlan};
 pub use serve::ServePlan;
@@ -32,6 +34,8 @@ pub struct Plan {
     pub sinks: Vec<Arc<SinkPlan>>,
     /// The mail ports, in the order of the file.
     pub listeners: Vec<Arc<ListenerPlan>>,
+    /// Whom to ask for the records that mail depends on; none where nobody is to be asked.
+    pub dns: Option<DnsPlan>,
     /// The scheduler's own settings.
     pub serve: ServePlan,
     /// Which tokens are ours, for all selected probes together.
