@@ -6,6 +6,7 @@ use super::plan::{
     BrevoPlan, HttpCredentials, JunkFolder, MailboxAuth, MailboxPlan, PushgatewayPlan, SecretPlan,
     SenderPlan, SinkPlan, TlsMode, UptimeKumaPlan,
 };
+use super::providers::{Provider, provider};
 use super::smtp::smtp;
 use super::values::{address, base_url, host, is_loopback, label, push_url, text};
 use crate::secret::{Secret, remember};
@@ -27,20 +28,34 @@ pub(super) fn sender(
     match section.required("type", sender_type)? {
         SenderType::Brevo => brevo(name, section, environment).map(SenderPlan::Brevo),
         SenderType::Smtp => smtp(name, section, environment).map(SenderPlan::Smtp),
+        SenderType::Api(kind) => provider(kind, name, section, environment).map(SenderPlan::Api),
     }
 }
 
+#[derive(Clone, Copy)]
 enum SenderType {
     Brevo,
     Smtp,
+    Api(Provider),
 }
 
+const SENDER_TYPES: [(&str, SenderType); 8] = [
+    ("brevo", SenderType::Brevo),
+    ("smtp", SenderType::Smtp),
+    ("mailgun", SenderType::Api(Provider::Mailgun)),
+    ("postmark", SenderType::Api(Provider::Postmark)),
+    ("sendgrid", SenderType::Api(Provider::Sendgrid)),
+    ("ses", SenderType::Api(Provider::Ses)),
+    ("resend", SenderType::Api(Provider::Resend)),
+    ("mailjet", SenderType::Api(Provider::Mailjet)),
+];
+
 fn sender_type(name: &str) -> Result<SenderType, String> {
-    match name {
-        "brevo" => Ok(SenderType::Brevo),
-        "smtp" => Ok(SenderType::Smtp),
-        _ => Err("is no type of sender; there are: \"brevo\", \"smtp\"".to_owned()),
-    }
+    let found = SENDER_TYPES.iter().find(|(one, _)| *one == name);
+    found.map(|(_, kind)| *kind).ok_or_else(|| {
+        let names = SENDER_TYPES.map(|(name, _)| format!("\"{name}\""));
+        format!("is no type of sender; there are: {}", names.join(", "))
+    })
 }
 
 fn brevo(
@@ -352,7 +367,7 @@ fn ca_file(section: &Section<'_>) -> Option<PathBuf> {
     section.file("ca_file")
 }
 
-fn warn_of_plaintext(section: &Section<'_>, url: &Url, what: &str) {
+pub(super) fn warn_of_plaintext(section: &Section<'_>, url: &Url, what: &str) {
     if url.scheme() == "http" && !url.host_str().is_some_and(is_loopback) {
         section.warn(&format!(
             "{what} goes over the network in clear: the URL begins with http://"

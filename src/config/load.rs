@@ -520,6 +520,10 @@ fn derived(sender: &SenderPlan) -> Option<TokenKey> {
     match sender {
         SenderPlan::Brevo(brevo) => Some(TokenKey::derived_from(brevo.api_key.value.expose())),
         SenderPlan::Smtp(_) => None,
+        SenderPlan::Api(api) => {
+            let key = api.provider.key();
+            Some(TokenKey::derived_from(key.value.expose()))
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod listeners;
 mod load;
 mod path;
 pub mod plan;
+mod providers;
 mod serve;
 mod smtp;
 mod values;

@@ -7,7 +7,7 @@ mod serve;
 
 pub use dns::{DnsPlan, Resolver};
 pub use listeners::ListenerPlan;
-pub use senders::{SmtpAuth, SmtpLogin, SmtpPlan};
+pub use senders::{ApiPlan, ProviderPlan, SesPlan, SmtpAuth, SmtpLogin, SmtpPlan};
 pub use serve::ServePlan;
 
 use crate::probe::path::PathPlan;
@@ -127,6 +127,8 @@ pub enum SenderPlan {
     Brevo(BrevoPlan),
     /// An SMTP server.
     Smtp(SmtpPlan),
+    /// Another provider that is spoken to over HTTP.
+    Api(ApiPlan),
 }
 
 /// `type = "brevo"`.
@@ -271,6 +273,7 @@ impl SenderPlan {
         match self {
             Self::Brevo(brevo) => &brevo.name,
             Self::Smtp(smtp) => &smtp.name,
+            Self::Api(api) => &api.name,
         }
     }
 
@@ -280,6 +283,7 @@ impl SenderPlan {
         match self {
             Self::Brevo(_) => "brevo",
             Self::Smtp(_) => "smtp",
+            Self::Api(api) => api.provider.kind(),
         }
     }
 }

@@ -196,6 +196,36 @@ fn an_smtp_sender_gets_its_port_from_tls_and_every_key_into_the_plan() {
 }
 
 #[test]
+fn every_provider_gets_its_keys_and_its_address() {
+    let plan = good("providers.toml");
+    let found: Vec<(&str, &str)> = plan
+        .probes
+        .iter()
+        .map(|probe| match probe.sender.as_ref() {
+            SenderPlan::Api(api) => (api.provider.kind(), api.base_url.as_str()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("mailgun", "https://api.eu.mailgun.net/"),
+            ("postmark", "https://api.postmarkapp.com/"),
+            ("sendgrid", "https://api.eu.sendgrid.com/"),
+            ("ses", "https://email.eu-central-1.amazonaws.com/"),
+            ("resend", "https://api.resend.com/"),
+            ("mailjet", "https://api.us.mailjet.com/"),
+        ]
+    );
+    // A key to sign tokens with comes from the account's.
+    assert!(
+        plan.probes
+            .iter()
+            .all(|probe| plan.keyring.identity(&probe.name).is_some())
+    );
+}
+
+#[test]
 fn a_token_key_is_demanded_only_for_senders_that_are_used() {
     let text = std::fs::read_to_string(fixture("good/both-ways.toml")).unwrap();
     let text = text.replace("token_key = { env = \"MAILPROBE_TOKEN_KEY\" }", "");

@@ -1,5 +1,6 @@
 //! What a message is handed to.
 
+pub mod api;
 pub mod brevo;
 pub mod smtp;
 
@@ -21,6 +22,8 @@ pub enum Sender {
     Brevo(brevo::Brevo),
     /// An SMTP server.
     Smtp(smtp::Smtp),
+    /// Another provider's HTTP API.
+    Api(api::Api),
 }
 
 /// Which message to ask a provider about.
@@ -43,6 +46,7 @@ impl Sender {
         match plan {
             SenderPlan::Brevo(plan) => brevo::Brevo::new(plan.clone()).map(Self::Brevo),
             SenderPlan::Smtp(plan) => smtp::Smtp::new(plan.clone()).map(Self::Smtp),
+            SenderPlan::Api(plan) => api::Api::new(plan.clone()).map(Self::Api),
         }
     }
 
@@ -50,7 +54,7 @@ impl Sender {
     pub async fn prepare(&self, to: &str, limit: Duration) -> Preparation {
         match self {
             Self::Brevo(brevo) => brevo.prepare(to, limit).await,
-            Self::Smtp(_) => Preparation::default(),
+            Self::Smtp(_) | Self::Api(_) => Preparation::default(),
         }
     }
 
@@ -58,7 +62,7 @@ impl Sender {
     #[must_use]
     pub fn attempt_limit(&self) -> Duration {
         match self {
-            Self::Brevo(_) => ATTEMPT_LIMIT,
+            Self::Brevo(_) | Self::Api(_) => ATTEMPT_LIMIT,
             Self::Smtp(_) => smtp::ATTEMPT_LIMIT,
         }
     }
@@ -71,6 +75,7 @@ impl Sender {
         match self {
             Self::Brevo(brevo) => brevo.attempt(message, limit).await,
             Self::Smtp(smtp) => smtp.attempt(message, limit).await,
+            Self::Api(api) => api.attempt(message, limit).await,
         }
     }
 
@@ -79,7 +84,7 @@ impl Sender {
     pub fn way(&self, mailbox_host: &str, path: &PathPlan) -> Way {
         match self {
             Self::Smtp(smtp) if smtp.is_ours(mailbox_host, path) => Way::Inside,
-            Self::Brevo(_) | Self::Smtp(_) => Way::Outside,
+            Self::Brevo(_) | Self::Smtp(_) | Self::Api(_) => Way::Outside,
         }
     }
 
@@ -88,7 +93,7 @@ impl Sender {
     pub fn has_event_log(&self) -> bool {
         match self {
             Self::Brevo(_) => true,
-            Self::Smtp(_) => false,
+            Self::Smtp(_) | Self::Api(_) => false,
         }
     }
 
@@ -96,7 +101,7 @@ impl Sender {
     pub async fn word(&self, inquiry: &Inquiry, limit: Duration) -> Word {
         match self {
             Self::Brevo(brevo) => brevo.word(inquiry, limit).await,
-            Self::Smtp(_) => Word::None,
+            Self::Smtp(_) | Self::Api(_) => Word::None,
         }
     }
 
@@ -104,7 +109,7 @@ impl Sender {
     pub async fn quota(&self, limit: Duration) -> Option<f64> {
         match self {
             Self::Brevo(brevo) => brevo.account(limit).await.ok()?.credits,
-            Self::Smtp(_) => None,
+            Self::Smtp(_) | Self::Api(_) => None,
         }
     }
 
@@ -114,6 +119,7 @@ impl Sender {
         match self {
             Self::Brevo(_) => "brevo",
             Self::Smtp(_) => "smtp",
+            Self::Api(api) => api.kind(),
         }
     }
 
@@ -123,6 +129,7 @@ impl Sender {
         match self {
             Self::Brevo(brevo) => brevo.endpoint(),
             Self::Smtp(smtp) => smtp.endpoint(),
+            Self::Api(api) => api.endpoint(),
         }
     }
 
@@ -132,6 +139,7 @@ impl Sender {
         match self {
             Self::Brevo(brevo) => brevo.from(),
             Self::Smtp(smtp) => smtp.from(),
+            Self::Api(api) => api.from(),
         }
     }
 
@@ -141,6 +149,7 @@ impl Sender {
         match self {
             Self::Brevo(brevo) => brevo.http().is_tls(),
             Self::Smtp(smtp) => smtp.is_tls(),
+            Self::Api(api) => api.http().is_tls(),
         }
     }
 
@@ -150,6 +159,7 @@ impl Sender {
         match self {
             Self::Brevo(brevo) => brevo.http().certificate_expiry(),
             Self::Smtp(smtp) => smtp.certificate_expiry(),
+            Self::Api(api) => api.http().certificate_expiry(),
         }
     }
 }

@@ -46,6 +46,14 @@ pub(super) async fn check(part: String, plan: &Plan, sender: Arc<SenderPlan>) ->
                 findings
             }
         },
+        Sender::Api(api) => vec![Finding::new(
+            part,
+            Level::Ok,
+            format!(
+                "{}; whether it takes the key shows with the first run",
+                api.endpoint()
+            ),
+        )],
         Sender::Smtp(smtp) => vec![match smtp.log_in(PART_LIMIT).await {
             Ok(()) => Finding::new(part, Level::Ok, format!("{} lets us in", smtp.endpoint())),
             Err(failure) => Finding::of_cause(part, failure.cause),
