@@ -51,6 +51,8 @@ fn sender(plan: &SenderPlan) -> Option<SenderDomain> {
         // The second is what the first was called until 2023.
         SenderPlan::Brevo(brevo) => (&brevo.from, &["spf.brevo.com", "spf.sendinblue.com"]),
         SenderPlan::Smtp(smtp) => (&smtp.from, &[]),
+        // Their envelope senders are in domains of their own, or in one that `from` need not be in.
+        SenderPlan::Api(api) => (&api.from, &[]),
     };
     Some(SenderDomain {
         domain: domain(from)?,
