@@ -67,3 +67,52 @@ fn name(state: u8) -> &'static str {
 fn fit(text: &str) -> String {
     text.replace('|', "/")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::report::samples;
+    use crate::probe::verdict::CauseCode;
+
+    fn of(verdict: Verdict) -> Report {
+        Report {
+            verdict,
+            success: verdict == Verdict::Delivered,
+            ..samples::delivered()
+        }
+    }
+
+    #[test]
+    fn the_worst_of_several_probes_is_the_state_of_the_line() {
+        use Verdict::{Bounced, Delivered, Junked, Late, Missing, Refused, Undetermined};
+        for (verdicts, start, code) in [
+            (&[Delivered, Delivered][..], "MAILPROBE OK - ", 0),
+            (&[Delivered, Late], "MAILPROBE WARNING - ", 1),
+            (&[Junked, Undetermined], "MAILPROBE WARNING - ", 1),
+            (&[Delivered, Undetermined], "MAILPROBE UNKNOWN - ", 3),
+            (&[Undetermined, Refused], "MAILPROBE CRITICAL - ", 2),
+            (&[Late, Bounced], "MAILPROBE CRITICAL - ", 2),
+            (&[Missing], "MAILPROBE CRITICAL - ", 2),
+        ] {
+            let reports: Vec<Report> = verdicts.iter().map(|one| of(*one)).collect();
+            let (line, found) = super::line(&reports);
+            assert!(line.starts_with(start), "{line}");
+            assert_eq!(found, code, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_accepted_is_ok_and_a_bar_in_words_begins_no_performance_data() {
+        let late = Report {
+            success: true,
+            ..of(Verdict::Late)
+        };
+        assert_eq!(super::line(&[late]).1, OK);
+        let mut blind = samples::blind(CauseCode::Unknown);
+        if let Some(cause) = &mut blind.cause {
+            cause.summary = "a|b".to_owned();
+        }
+        let (line, _) = super::line(&[blind]);
+        assert_eq!(line, "MAILPROBE UNKNOWN - external: undetermined: a/b");
+    }
+}

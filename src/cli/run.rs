@@ -279,3 +279,66 @@ impl Signals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::report::{Push, samples};
+
+    /// A run that ended so, with pushes that were taken or not.
+    fn of(verdict: Verdict, pushes: &[bool]) -> Report {
+        let push = |ok: &bool| Push {
+            sink: "pushgateway".to_owned(),
+            ok: *ok,
+            attempts: 1,
+            seconds: 0.1,
+            error: None,
+            hint: None,
+        };
+        Report {
+            verdict,
+            success: verdict == Verdict::Delivered,
+            pushes: pushes.iter().map(push).collect(),
+            ..samples::delivered()
+        }
+    }
+
+    #[test]
+    fn a_failed_path_wins_over_a_blind_probe_and_that_over_an_unheard_one() {
+        use Verdict::{Delivered, Junked, Missing, Undetermined};
+        for (runs, code) in [
+            (&[(Delivered, &[true][..])][..], 0),
+            (&[(Delivered, &[])], 0),
+            (&[(Delivered, &[false, true])], 0),
+            (&[(Delivered, &[false, false])], 4),
+            (&[(Delivered, &[false]), (Undetermined, &[true])], 3),
+            (&[(Undetermined, &[true]), (Missing, &[true])], 1),
+            (&[(Junked, &[true]), (Delivered, &[false])], 1),
+        ] {
+            let reports: Vec<Report> = runs
+                .iter()
+                .map(|(verdict, pushes)| of(*verdict, pushes))
+                .collect();
+            assert_eq!(exit_code(&reports, false), code, "{runs:?}");
+        }
+    }
+
+    #[test]
+    fn where_that_is_wanted_a_failure_that_was_heard_is_none() {
+        use Verdict::{Delivered, Missing, Undetermined};
+        for (verdict, pushes, code) in [
+            (Missing, &[true][..], 0),
+            (Undetermined, &[true], 0),
+            (Missing, &[false], 1),
+            (Missing, &[], 1),
+            (Undetermined, &[], 3),
+            (Delivered, &[false], 4),
+        ] {
+            assert_eq!(
+                exit_code(&[of(verdict, pushes)], true),
+                code,
+                "{verdict} {pushes:?}"
+            );
+        }
+    }
+}

@@ -280,14 +280,15 @@ fn invalid_certificate<'a>(
         if let Some(rustls::Error::InvalidCertificate(fault)) = error.downcast_ref() {
             return Some(fault);
         }
-        // An io::Error hides what it wraps from `source`, and passes on the source of that instead.
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && let Some(rustls::Error::InvalidCertificate(fault)) =
-                io.get_ref().and_then(|inner| inner.downcast_ref())
-        {
-            return Some(fault);
-        }
-        next = error.source();
+        // An io::Error hides what it wraps from `source`, and passes on the source of that instead. The HTTP client
+        // wraps them in each other.
+        let wrapped = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        next = match wrapped {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
     }
     None
 }

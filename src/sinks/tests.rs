@@ -347,3 +347,37 @@ async fn an_interrupted_run_is_for_the_gateway_only() {
     assert!(!kuma("http://127.0.0.1:1", true).wants(&interrupted));
     assert!(kuma("http://127.0.0.1:1", false).wants(&samples::delivered()));
 }
+
+#[tokio::test]
+async fn a_gateway_behind_a_private_ca_is_reached_with_its_ca_file_and_named_without() {
+    let authority = crate::demo::ca::Authority::new().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let ca_file = directory.path().join("ca.pem");
+    std::fs::write(&ca_file, authority.pem()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let tls = authority.acceptor(&["127.0.0.1"]).unwrap();
+    tokio::spawn(serve(listener, Some(tls), |_| async {
+        Response::json(200, &json!({ "ok": true }))
+    }));
+    for with_ca in [true, false] {
+        let mut plan = gateway_plan(&url);
+        plan.ca_file = with_ca.then(|| ca_file.clone());
+        let gateway = Sink::new(&SinkPlan::Pushgateway(plan)).unwrap();
+        let kuma = Sink::new(&SinkPlan::UptimeKuma(UptimeKumaPlan {
+            probe: "external".to_owned(),
+            push_url: secret(&format!("{url}/api/push/{TOKEN}")),
+            interim: false,
+            ca_file: with_ca.then(|| ca_file.clone()),
+        }))
+        .unwrap();
+        for sink in [gateway, kuma] {
+            let push = sink.push(&samples::delivered(), LIMIT).await;
+            assert_eq!((push.ok, push.attempts), (with_ca, 1), "{push:?}");
+            if !with_ca {
+                assert!(push.error.unwrap().contains("not trusted"));
+                assert!(push.hint.unwrap().contains("`ca_file`"));
+            }
+        }
+    }
+}

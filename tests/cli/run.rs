@@ -385,3 +385,47 @@ fn rows_of_every_run_are_pushed_by_every_run_and_rows_of_arrivals_only_with_one(
     // What could not be observed is left as it was.
     assert!(!pushed.contains("certificate_expiry"), "{pushed}");
 }
+
+#[test]
+fn a_message_that_is_overdue_is_told_before_it_arrives_late() {
+    for (accept, code) in [("", 1), ("accept     = [\"late\"]\n", 0)] {
+        let stage = Stage::new(None);
+        stage.world().brevo().state().hold = std::time::Duration::from_secs(2);
+        let late = format!("{accept}late_after = \"1s\"");
+        let config = stage.config_with(&[
+            ("late_after = \"2500ms\"", &late),
+            ("\"4500ms\"", "\"30s\""),
+        ]);
+        let ran = run(&[
+            "run",
+            "--output",
+            "json",
+            "--config",
+            config.to_str().unwrap(),
+        ]);
+        let report = ran.report();
+        assert_eq!(
+            (report["verdict"].as_str(), ran.code),
+            (Some("late"), Some(code)),
+            "{report}"
+        );
+        assert_eq!(report["success"], code == 0);
+        assert_eq!(report["cause"]["code"], "delayed_on_the_way");
+        let posts: Vec<String> = stage
+            .world()
+            .gateway()
+            .requests()
+            .into_iter()
+            .filter(|one| one.method == "POST")
+            .map(|one| String::from_utf8(one.body).unwrap())
+            .collect();
+        let [overdue, last] = posts.as_slice() else {
+            panic!("{posts:?}")
+        };
+        assert!(overdue.contains("mailprobe_verdict{verdict=\"overdue\"} 1"));
+        assert!(!overdue.contains("mailprobe_cause"));
+        assert!(last.contains("mailprobe_verdict{verdict=\"overdue\"} 0"));
+        assert!(last.contains("mailprobe_verdict{verdict=\"late\"} 1"));
+        assert_eq!(stage.told_kuma().len(), 1, "an interim report would page");
+    }
+}

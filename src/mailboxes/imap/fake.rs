@@ -106,18 +106,24 @@ impl Fake {
         let mut stream = BufReader::new(stream);
         carry_out(&mut stream, self.greeting.clone(), "*").await?;
         let mut known = 0;
+        let mut idling = String::new();
         loop {
             let mut line = String::new();
             if stream.read_line(&mut line).await.ok()? == 0 {
                 return None;
             }
-            let (tag, rest) = line.trim_end().split_once(' ').unwrap_or(("", "DONE"));
+            // DONE has no tag of its own.
+            let done = (idling.as_str(), "DONE");
+            let (tag, rest) = line.trim_end().split_once(' ').unwrap_or(done);
             self.heard.lock().unwrap().push(rest.to_owned());
             let does = match (self.decide)(number, rest) {
                 Does::Right => Does::Say(self.right(rest, &mut known)),
                 other => other,
             };
             carry_out(&mut stream, does, tag).await?;
+            if rest == "IDLE" {
+                idling = tag.to_owned();
+            }
         }
     }
 

@@ -643,6 +643,59 @@ async fn a_server_that_asks_for_fewer_questions_keeps_the_connection_and_is_aske
 }
 
 #[tokio::test]
+async fn a_server_that_counts_commands_is_left_in_idle_and_woken_once_a_second_at_the_most() {
+    // Foreign mail pours in: IDLE announces some as soon as it begins.
+    let fake = Fake::deciding(|_, line| match line {
+        "IDLE" => say("+ idling\r\n* 1 EXISTS\r\n"),
+        _ => Does::Right,
+    });
+    let capabilities = "IMAP4rev1 SASL-IR IDLE MOVE X-GM-EXT-1 SPECIAL-USE AUTH=PLAIN";
+    let mut scene = Scene::new(Fake {
+        capabilities,
+        ..fake
+    })
+    .await;
+    let begun = Instant::now();
+    let quiet = timeout(Duration::from_millis(2500), scene.watch.observation()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    let looks = scene.fake.heard("NOOP");
+    assert!(
+        (2..=4).contains(&looks),
+        "{looks} looks in {:?}",
+        begun.elapsed()
+    );
+    scene.fake.deliver(&ours(&scene.token), &now());
+    scene.seen().await;
+}
+
+#[tokio::test]
+async fn where_nothing_can_be_deleted_a_late_arrival_counts_once() {
+    let capabilities = "IMAP4rev1 SASL-IR IDLE AUTH=PLAIN";
+    let mut scene = Scene::new(Fake {
+        capabilities,
+        ..Fake::default()
+    })
+    .await;
+    let (new, old) = (token(4000), token(6000));
+    // The run before this one was due 1200 s ago, and has told of what was there then.
+    scene.fake.deliver(&ours(&new), &stored(1000));
+    scene.fake.deliver(&ours(&old), &stored(3000));
+    let cleaned = scene.clean(None).await;
+    let runs: Vec<&str> = cleaned.late.iter().map(|late| late.run.as_str()).collect();
+    assert_eq!(runs, [new.as_str()]);
+    assert_eq!((cleaned.left_over, scene.uids().len()), (0, 2));
+}
+
+#[tokio::test]
+async fn a_name_with_two_addresses_is_reached_by_the_one_that_answers() {
+    let (_fake, mut plan) = Fake::default().start().await;
+    // On most machines ::1 as well, where nothing listens.
+    plan.host = "localhost".to_owned();
+    let mailbox = ImapMailbox::new(Arc::new(plan)).unwrap();
+    mailbox.open(LIMIT).await.unwrap().close().await;
+}
+
+#[tokio::test]
 async fn a_refused_look_is_a_loss_and_never_an_empty_folder() {
     for reply in [
         "{tag} NO [SERVERBUG] internal error\r\n",

@@ -394,6 +394,32 @@ async fn without_a_connection_nothing_was_taken() {
 }
 
 #[tokio::test]
+async fn a_certificate_of_an_unknown_authority_is_named_and_nothing_is_sent_or_repeated() {
+    let authority = crate::demo::ca::Authority::new().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/v3", listener.local_addr().unwrap());
+    let tls = authority.acceptor(&["127.0.0.1"]).unwrap();
+    tokio::spawn(serve(listener, Some(tls), |_| async { Response::Silence }));
+    let failure = brevo(&url).attempt(&message(), LIMIT).await.unwrap_err();
+    assert_eq!(failure.cause.code, CauseCode::SenderTlsInvalid);
+    assert_eq!((failure.taken, failure.retry), (Taken::No, Retry::Never));
+    assert!(
+        failure
+            .cause
+            .summary
+            .contains("an authority that is not trusted")
+    );
+    assert!(failure.cause.hint.contains("`ca_file`"));
+    assert!(
+        failure
+            .cause
+            .evidence
+            .iter()
+            .any(|one| one == "issuer: CN=mailprobe demo CA")
+    );
+}
+
+#[tokio::test]
 async fn a_body_without_end_is_cut_off_and_the_status_counts() {
     let mut bytes = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n\r\n".to_vec();
     bytes.resize(8 * 1024 * 1024, b'x');
