@@ -202,6 +202,8 @@ type Row = (
     &'static [&'static str],
 );
 
+// A table.
+#[allow(clippy::too_many_lines)]
 fn rows() -> Vec<Row> {
     use CauseCode as C;
     use Verdict as V;
