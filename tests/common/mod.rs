@@ -19,6 +19,7 @@ pub mod pushgateway;
 mod site;
 mod stand_ins;
 pub mod stored;
+pub mod tap;
 pub mod ways_in;
 
 pub use outcome::Outcome;

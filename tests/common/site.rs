@@ -48,6 +48,8 @@ pub struct Settings {
     pub imap_port: Option<u16>,
     pub imap_tls: String,
     pub tls_server_name: String,
+    /// The mailbox's, where it is not the site's own.
+    pub ca_file: Option<PathBuf>,
     pub password: String,
     pub folders: String,
     pub gateway_port: Option<u16>,
@@ -76,6 +78,7 @@ impl Default for Settings {
             imap_port: None,
             imap_tls: "implicit".to_owned(),
             tls_server_name: "mail.example.org".to_owned(),
+            ca_file: None,
             password: PASSWORD.to_owned(),
             folders: "[\"INBOX\"]".to_owned(),
             gateway_port: None,
@@ -148,6 +151,7 @@ impl Site {
         if settings.second_probe {
             text.push_str(&self.probe("second", "second@example.org"));
         }
+        let own_ca_file = self.path().join("ca.pem");
         let _ = write!(
             text,
             r#"[sender.brevo]
@@ -164,7 +168,7 @@ host = "127.0.0.1"
 port = {imap}
 tls = "{tls}"
 tls_server_name = "{tls_server_name}"
-ca_file = "{directory}/ca.pem"
+ca_file = "{ca_file}"
 username = "{USER}"
 password = {{ env = "EMAIL_MONITOR_IMAP_PASSWORD" }}
 folders = {folders}
@@ -180,6 +184,7 @@ job = "email-roundtrip-monitor"
             imap = settings.imap_port.unwrap_or(self.dovecot.imaps_port),
             tls = settings.imap_tls,
             tls_server_name = settings.tls_server_name,
+            ca_file = settings.ca_file.as_ref().unwrap_or(&own_ca_file).display(),
             folders = settings.folders,
             gateway = settings.gateway_port.unwrap_or(self.gateway.port),
             sender = settings.sender,

@@ -12,6 +12,7 @@
 mod alert_rules;
 #[path = "../common/mod.rs"]
 mod common;
+mod faults;
 mod listeners;
 mod round_trip;
 mod smtp;
