@@ -2,10 +2,13 @@
 //! or left out, and never zero.
 
 mod counters;
+mod surroundings;
 
 pub use counters::Counters;
+pub use surroundings::encode_surroundings;
 
 use crate::probe::report::{ForMetrics, Report};
+use crate::probe::surroundings::Surroundings;
 use crate::probe::verdict::{CauseCode, Stage, Verdict};
 use chrono::{DateTime, Utc};
 use prometheus::{Encoder, GaugeVec, Opts, Registry, TextEncoder};
@@ -109,6 +112,23 @@ const CERTIFICATE_EXPIRY: Metric = Metric {
 const BUILD_INFO: Metric = Metric {
     name: "mailprobe_build_info",
     help: "1, with what was built.",
+};
+
+const LISTENER_UP: Metric = Metric {
+    name: "mailprobe_listener_up",
+    help: "1 if the mail port does all that it should, else 0.",
+};
+const LISTENER_HANDSHAKE: Metric = Metric {
+    name: "mailprobe_listener_handshake_seconds",
+    help: "From the first packet until the mail port was ready for commands, TLS included; NaN where it never was.",
+};
+const DNS_RECORDS_FAULTY: Metric = Metric {
+    name: "mailprobe_dns_records_faulty",
+    help: "How many DNS records of each kind are missing or wrong; NaN where one could not be asked for.",
+};
+const DNS_RECORDS_DRIFTED: Metric = Metric {
+    name: "mailprobe_dns_records_drifted",
+    help: "How many DNS records of each kind the resolver of compare_with answers otherwise.",
 };
 
 const RUNS: Metric = Metric {
@@ -258,9 +278,9 @@ pub struct ProbeMetrics {
     pub is_overdue: bool,
 }
 
-/// The last runs of many probes, each series with its probe.
+/// The last runs of many probes, each series with its probe, and what was checked beside them last.
 #[must_use]
-pub fn encode_all(probes: &[ProbeMetrics]) -> String {
+pub fn encode_all(probes: &[ProbeMetrics], surroundings: &Surroundings) -> String {
     let page = Page::default();
     build_info(&page);
     for one in probes {
@@ -281,6 +301,9 @@ pub fn encode_all(probes: &[ProbeMetrics]) -> String {
             arrival(&page, report);
         }
     }
+    // To Prometheus an empty label is none; a metric that probes have, too, needs the same labels here.
+    page.probe.replace(Some(String::new()));
+    surroundings::add(&page, surroundings);
     page.text()
 }
 

@@ -31,6 +31,8 @@ fn each_kind_of_push_is_as_stored() {
     let interrupted = samples::blind(CauseCode::Interrupted);
     compare("interrupted.prom", &encode(&interrupted));
     compare("overdue.prom", &encode_overdue());
+    let surroundings = crate::probe::surroundings::samples::surroundings();
+    compare("surroundings.prom", &encode_surroundings(&surroundings));
 }
 
 /// The gateway refuses what lacks a type or has a time of its own (contract of the text format 0.0.4).
@@ -40,6 +42,7 @@ fn every_series_has_a_type_no_time_and_a_line_of_its_own() {
         encode(&samples::delivered()),
         encode(&samples::blind(CauseCode::MailboxUnreachable)),
         encode_overdue(),
+        encode_surroundings(&crate::probe::surroundings::samples::surroundings()),
     ] {
         assert!(text.ends_with('\n') && !text.contains('\r'));
         let mut seen = std::collections::BTreeSet::new();

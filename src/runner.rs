@@ -5,6 +5,7 @@
 mod board;
 mod edges;
 mod finish;
+pub mod surroundings;
 
 pub use board::Board;
 pub use edges::{EdgeError, Edges};

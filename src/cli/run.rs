@@ -5,7 +5,7 @@ use super::{Common, USAGE, nagios, output, plan, text};
 use crate::config::plan::{Plan, ProbePlan};
 use crate::probe::report::Report;
 use crate::probe::verdict::Verdict;
-use crate::runner::{self, Edges, Job, Options, Progress};
+use crate::runner::{self, Edges, Job, Options, Progress, surroundings};
 use clap::{Args, ValueEnum};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -113,6 +113,8 @@ pub(super) async fn run(arguments: &Arguments, common: &Common) -> u8 {
             output::line(&json(report));
         }
     });
+    let beside = beside(&plan, &edges, push, stopped.clone());
+    let runs = async { tokio::join!(runs, beside).0 };
     tokio::pin!(runs);
     let mut signalled = None;
     let reports = loop {
@@ -131,6 +133,14 @@ pub(super) async fn run(arguments: &Arguments, common: &Common) -> u8 {
     drop(ticker);
     timeline.end();
     conclude(arguments, &plan, &reports, push, signalled)
+}
+
+/// Listeners and DNS, checked once for all runs; a signal ends it at once.
+async fn beside(plan: &Plan, edges: &Edges, push: bool, mut stopped: watch::Receiver<bool>) {
+    tokio::select! {
+        _ = surroundings::round(plan, edges, push) => {}
+        _ = stopped.wait_for(|stop| *stop) => {}
+    }
 }
 
 /// Prints what is left to print, and decides on the exit code.

@@ -20,6 +20,7 @@ pub mod run;
 pub mod schedule;
 pub mod send;
 pub mod spam;
+pub mod surroundings;
 pub mod timetable;
 pub mod token;
 pub mod verdict;

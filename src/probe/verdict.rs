@@ -138,6 +138,8 @@ cause_codes! {
     ClockSkew = "clock_skew",
     /// Our own message could not be deleted from the mailbox.
     MessageNotDeleted = "message_not_deleted",
+    /// A DNS record that mail depends on is missing, or is missing at one of two resolvers.
+    DnsDrift = "dns_drift",
     /// A sink did not take the report.
     SinkFailed = "sink_failed",
     /// Stopped by a signal.

@@ -1,13 +1,17 @@
 //! Where the runs of one process tell each other how they stand, so that each can say what the others see.
 
 use crate::probe::diagnosis::{Neighbour, Standing, Way};
+use crate::probe::surroundings::Surroundings;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 /// How the runs of one process stand, the latest of each probe.
 #[derive(Debug, Default)]
-pub struct Board(Mutex<BTreeMap<String, Entry>>);
+pub struct Board {
+    runs: Mutex<BTreeMap<String, Entry>>,
+    surroundings: Mutex<Arc<Surroundings>>,
+}
 
 #[derive(Debug, Clone)]
 struct Entry {
@@ -56,8 +60,25 @@ impl Board {
             .collect()
     }
 
+    /// Tells what was found beside the runs.
+    pub(super) fn set_surroundings(&self, found: Arc<Surroundings>) {
+        *self
+            .surroundings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    /// What was found beside the runs last; nothing before the first round.
+    pub(super) fn surroundings(&self) -> Arc<Surroundings> {
+        let found = self
+            .surroundings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&found)
+    }
+
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,6 +4,7 @@ use super::{Board, Job, Options, Progress};
 use crate::config::plan::{Plan, ProbePlan};
 use crate::mailboxes::Mailbox;
 use crate::net::tls::TlsError;
+use crate::probe::surroundings::Surroundings;
 use crate::senders::Sender;
 use crate::sinks::Sink;
 use std::collections::HashMap;
@@ -83,6 +84,11 @@ impl Edges {
             plan: plan.clone(),
             board: old.map(|old| Arc::clone(&old.board)).unwrap_or_default(),
         })
+    }
+
+    /// Lets every run know what was found beside them, from now on.
+    pub fn set_surroundings(&self, found: &Arc<Surroundings>) {
+        self.board.set_surroundings(Arc::clone(found));
     }
 
     /// Every sink.

@@ -157,6 +157,7 @@ impl Running {
         let yes = outcome.accepted.as_ref().map(|(_, yes)| yes.clone());
         let mut warnings = outcome.warnings;
         warnings.extend(after.cleaned.warnings);
+        warnings.extend(self.job.board.surroundings().warnings());
         let mut report = Report {
             schema: SCHEMA,
             probe: probe.name.clone(),
@@ -204,6 +205,7 @@ impl Running {
         evidence.sender = self.job.sender.endpoint();
         evidence.way = self.way();
         evidence.neighbours = self.job.board.neighbours(self.place(), self.started);
+        evidence.listeners = self.job.board.surroundings().evidence();
         evidence.mailbox.quota.clone_from(&self.mailbox_quota);
         if evidence.mailbox.looked.is_empty() {
             evidence.mailbox.looked.clone_from(&self.folder_names);

@@ -8,6 +8,7 @@ use crate::config::plan::SinkPlan;
 use crate::net::http::Fault;
 use crate::net::tls::TlsError;
 use crate::probe::report::{Push, Report, seconds};
+use crate::probe::surroundings::Surroundings;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -78,6 +79,15 @@ impl Sink {
         match self {
             Self::Pushgateway(gateway) => Some(gateway.push_overdue(probe, limit).await),
             Self::UptimeKuma(kuma) => kuma.push_overdue(known, limit).await,
+        }
+    }
+
+    /// Tells what was found beside the runs; none where the sink does not want to know.
+    pub async fn push_surroundings(&self, found: &Surroundings, limit: Duration) -> Option<Push> {
+        match self {
+            Self::Pushgateway(gateway) => Some(gateway.push_surroundings(found, limit).await),
+            // A monitor stands for one probe.
+            Self::UptimeKuma(_) => None,
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::metrics;
 use crate::net::http::{Answer, Http};
 use crate::net::tls::TlsError;
 use crate::probe::report::Report;
+use crate::probe::surroundings::Surroundings;
 use data_encoding::BASE64URL;
 use reqwest::RequestBuilder;
 use serde::Deserialize;
@@ -18,6 +19,8 @@ const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
 /// The label that tells our probes apart.
 const PROBE: &str = "probe";
 const JOB: &str = "job";
+/// What the names of an older script's metrics begin with, as ours of a run's outcome do.
+const OF_RUNS: &str = "email_roundtrip_";
 
 /// A gateway.
 #[derive(Debug)]
@@ -65,17 +68,24 @@ impl Pushgateway {
 
     /// Tells a finished run.
     pub async fn push(&self, report: &Report, limit: Duration) -> Push {
-        self.post(&report.probe, metrics::encode(report), limit)
-            .await
+        let labels = self.labels(&report.probe);
+        self.post(&labels, metrics::encode(report), limit).await
+    }
+
+    /// Tells what was found beside the runs, in a group without a probe.
+    pub async fn push_surroundings(&self, found: &Surroundings, limit: Duration) -> Push {
+        let text = metrics::encode_surroundings(found);
+        self.post(&self.shared_labels(), text, limit).await
     }
 
     /// Tells that a run waits beyond `late_after`.
     pub async fn push_overdue(&self, probe: &str, limit: Duration) -> Push {
-        self.post(probe, metrics::encode_overdue(), limit).await
+        let labels = self.labels(probe);
+        self.post(&labels, metrics::encode_overdue(), limit).await
     }
 
-    async fn post(&self, probe: &str, text: String, limit: Duration) -> Push {
-        let url = &self.group(&self.labels(probe));
+    async fn post(&self, labels: &BTreeMap<String, String>, text: String, limit: Duration) -> Push {
+        let url = &self.group(labels);
         let text = &text;
         with_attempts(&self.name, limit, |left| async move {
             let request = self.http.client().post(url.clone());
@@ -190,7 +200,7 @@ impl Pushgateway {
                 )
             })
             .collect();
-        let (name, _) = ours.first()?;
+        ours.first()?;
         let probe = labels.get(PROBE).map(String::as_str);
         let is_of_this_sink = probe.is_some_and(|probe| labels == self.labels(probe));
         let clash = ours.iter().find(|(_, kind)| *kind != "GAUGE");
@@ -200,9 +210,13 @@ impl Pushgateway {
                     "`{name}` of this group is {kind}, not GAUGE, which keeps every push of ours out"
                 )
             }
-            (None, None, Some(_)) => format!(
-                "has `{name}` and no probe: an older script left it, and it alarms for ever"
-            ),
+            (None, None, Some(_)) => {
+                // Without a probe, what is checked beside the runs is ours; the outcome of a run is not.
+                let (name, _) = ours.iter().find(|(name, _)| name.starts_with(OF_RUNS))?;
+                format!(
+                    "has `{name}` and no probe: an older script left it, and it alarms for ever"
+                )
+            }
             (None, Some(probe), Some(probes)) if is_of_this_sink && !probes.contains(&probe) => {
                 format!("is of probe `{probe}`, which the config does not have")
             }
@@ -220,9 +234,15 @@ impl Pushgateway {
 
     /// The grouping key of a probe's runs.
     fn labels(&self, probe: &str) -> BTreeMap<String, String> {
+        let mut labels = self.shared_labels();
+        labels.insert(PROBE.to_owned(), probe.to_owned());
+        labels
+    }
+
+    /// The grouping key of what is checked beside the runs.
+    fn shared_labels(&self) -> BTreeMap<String, String> {
         let mut labels = self.plan.labels.clone();
         labels.insert(JOB.to_owned(), self.plan.job.clone());
-        labels.insert(PROBE.to_owned(), probe.to_owned());
         labels
     }
 
