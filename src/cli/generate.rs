@@ -1,10 +1,11 @@
 //! `mailprobe generate`: what surrounds the program, made from the config.
 
 use super::{Common, USAGE, output};
+use crate::config;
 use crate::config::plan::Plan;
-use crate::config::{self, ConfigError};
 use crate::generate::{self, RuleOptions};
-use clap::{Args, Subcommand};
+use clap::{Args, CommandFactory, Subcommand};
+use clap_complete::Shell;
 
 /// Print what surrounds the program, made from the config: alert rules, dashboard, manifests
 #[derive(Debug, Args)]
@@ -40,6 +41,20 @@ enum What {
         #[arg(long, value_name = "ALERT", default_value = "InternetDown")]
         outage: String,
     },
+    /// An example config that explains every key
+    Config,
+    /// JSON Schema of the config, for editors
+    Schema,
+    /// Completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// The manual page, of mailprobe itself or of one of its commands
+    Man {
+        /// Which command [default: mailprobe itself]
+        command: Option<String>,
+    },
 }
 
 /// Carries the command out; the exit code.
@@ -50,13 +65,13 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> u8 {
             0
         }
         Err(error) => {
-            output::error(error.to_string().trim_end());
+            output::error(error.trim_end());
             USAGE
         }
     }
 }
 
-fn text(what: &What, common: &Common) -> Result<String, ConfigError> {
+fn text(what: &What, common: &Common) -> Result<String, String> {
     Ok(match what {
         What::PrometheusRules {
             old_names,
@@ -73,12 +88,40 @@ fn text(what: &What, common: &Common) -> Result<String, ConfigError> {
         What::AlertmanagerInhibitions { old_names, outage } => {
             generate::alertmanager_inhibitions(&plan(common)?, *old_names, outage)
         }
+        What::Config => generate::EXAMPLE_CONFIG.to_owned(),
+        What::Schema => generate::CONFIG_SCHEMA.to_owned(),
+        What::Completions { shell } => {
+            let mut script = Vec::new();
+            let mut program = super::Arguments::command();
+            clap_complete::generate(*shell, &mut program, "mailprobe", &mut script);
+            String::from_utf8_lossy(&script).into_owned()
+        }
+        What::Man { command } => man(command.as_deref())?,
     })
 }
 
+/// A page of the manual, in roff.
+fn man(name: Option<&str>) -> Result<String, String> {
+    let mut program = super::Arguments::command();
+    program.build();
+    let page = match name {
+        None => program,
+        Some(name) => program
+            .find_subcommand(name)
+            .ok_or_else(|| format!("error: there is no command `{name}`"))?
+            .clone(),
+    };
+    let mut text = Vec::new();
+    clap_mangen::Man::new(page)
+        .render(&mut text)
+        .map_err(|error| format!("error: cannot write the page: {error}"))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
 /// The plan of all probes, its secrets unread.
-fn plan(common: &Common) -> Result<Plan, ConfigError> {
+fn plan(common: &Common) -> Result<Plan, String> {
     let variable = |name: &str| std::env::var(name).ok();
-    let path = config::find(common.config.as_deref(), &variable)?;
-    config::load_without_secrets(&path)
+    config::find(common.config.as_deref(), &variable)
+        .and_then(|path| config::load_without_secrets(&path))
+        .map_err(|error| error.to_string())
 }

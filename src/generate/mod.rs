@@ -8,3 +8,9 @@ mod yaml;
 
 pub use inhibitions::alertmanager_inhibitions;
 pub use rules::{RuleOptions, prometheus_rules};
+
+/// A commented config with every key, good as it is and with every `#` of a setting taken away.
+pub const EXAMPLE_CONFIG: &str = include_str!("example.toml");
+
+/// JSON Schema (2020-12) of the config, for editors.
+pub const CONFIG_SCHEMA: &str = include_str!("schema.json");

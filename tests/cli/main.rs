@@ -12,6 +12,7 @@
 mod architecture;
 mod demo;
 mod errors;
+mod generate;
 mod help;
 mod readme;
 mod run;

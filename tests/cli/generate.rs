@@ -1,0 +1,262 @@
+//! `mailprobe generate`, and the files in `deploy/` that are its output.
+
+use crate::world::run;
+use mailprobe::config::load_without_secrets;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[track_caller]
+fn generated(arguments: &[&str]) -> String {
+    let config = root().join("deploy/mailprobe.toml");
+    let mut all = vec!["generate"];
+    all.extend(arguments);
+    all.extend(["--config", config.to_str().unwrap()]);
+    let ran = run(&all);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{all:?}");
+    ran.stdout
+}
+
+#[test]
+fn the_files_for_deployment_are_what_is_generated_for_the_example() {
+    let files: &[(&str, &[&str])] = &[
+        ("mailprobe.toml", &["config"]),
+        ("mailprobe.schema.json", &["schema"]),
+        ("prometheus/mailprobe.rules.yml", &["prometheus-rules"]),
+        (
+            "prometheus/mailprobe-old-names.rules.yml",
+            &["prometheus-rules", "--old-names"],
+        ),
+        (
+            "prometheus/alertmanager-inhibitions.yml",
+            &["alertmanager-inhibitions"],
+        ),
+        (
+            "kubernetes/overlays/prometheus-operator/rules.yaml",
+            &["prometheus-rules", "--operator"],
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (name, arguments) in files {
+        let path = root().join("deploy").join(name);
+        let text = generated(arguments);
+        if std::env::var_os("MAILPROBE_BLESS").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &text).unwrap();
+        }
+        if std::fs::read_to_string(&path).unwrap_or_default() != text {
+            wrong.push(format!(
+                "deploy/{name} is not what `mailprobe generate {}` prints",
+                arguments.join(" ")
+            ));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{}\nMAILPROBE_BLESS=1 writes them",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn the_example_config_is_good_as_it_is_and_with_every_setting_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mailprobe.toml");
+    let example = generated(&["config"]);
+    std::fs::write(&path, &example).unwrap();
+    load_without_secrets(&path).unwrap_or_else(|error| panic!("{error}"));
+    let whole: String = example
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if !setting.is_empty() && !setting.starts_with(' ') => {
+                format!("{setting}\n")
+            }
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    assert_ne!(whole, example);
+    std::fs::write(&path, &whole).unwrap();
+    load_without_secrets(&path).unwrap_or_else(|error| panic!("{error}\n{whole}"));
+}
+
+#[test]
+fn what_the_config_does_not_name_is_asked_for_as_the_config_asks() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("none.toml");
+    let ran = run(&[
+        "generate",
+        "prometheus-rules",
+        "--config",
+        path.to_str().unwrap(),
+    ]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
+    assert!(
+        ran.stderr.starts_with("error: cannot read the config"),
+        "{}",
+        ran.stderr
+    );
+    let ran = run(&["generate", "man", "nonsense"]);
+    assert_eq!(ran.code, Some(2));
+    assert_eq!(ran.stderr, "error: there is no command `nonsense`\n");
+}
+
+/// A config in which one section has a key that no section has.
+fn with_unknown_key(section: &str) -> String {
+    let parts = [
+        ("file", "", ""),
+        (
+            "probe",
+            "[[probe]]",
+            "name = 'p'\nsender = 's'\nmailbox = 'm'\nto = 'a@example.org'",
+        ),
+        (
+            "brevo",
+            "[sender.s]",
+            "type = 'brevo'\napi_key = 'x'\nfrom = 'a@example.org'",
+        ),
+        (
+            "smtp",
+            "[sender.t]",
+            "type = 'smtp'\nhost = 'h'\nfrom = 'a@example.org'",
+        ),
+        (
+            "imap",
+            "[mailbox.m]",
+            "type = 'imap'\nhost = 'h'\nusername = 'u'\npassword = 'x'",
+        ),
+        ("path", "[path]", ""),
+        (
+            "listener",
+            "[[listener]]",
+            "name = 'l'\nhost = 'h'\nprotocol = 'smtp'",
+        ),
+        ("dns", "[dns]", ""),
+        (
+            "pushgateway",
+            "[[sink]]",
+            "type = 'pushgateway'\nurl = 'http://g'",
+        ),
+        (
+            "uptime_kuma",
+            "[[sink]]",
+            "type = 'uptime_kuma'\npush_url = 'http://k/api/push/t'",
+        ),
+        ("serve", "[serve]", ""),
+    ];
+    let is_needed = |name: &str| ["file", "probe", "brevo", "imap"].contains(&name);
+    let mut text = String::new();
+    for (name, head, body) in parts {
+        if is_needed(name) || name == section {
+            let unknown = if name == section {
+                "no_such_key = 1"
+            } else {
+                ""
+            };
+            text.push_str(&format!("{head}\n{body}\n{unknown}\n"));
+        }
+    }
+    text
+}
+
+#[test]
+fn the_schema_has_the_keys_that_the_program_reads_and_no_others() {
+    let schema: Value = serde_json::from_str(&generated(&["schema"])).unwrap();
+    let example = generated(&["config"]);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mailprobe.toml");
+    let sections = [
+        "file",
+        "probe",
+        "brevo",
+        "smtp",
+        "imap",
+        "path",
+        "listener",
+        "pushgateway",
+        "uptime_kuma",
+        "serve",
+    ];
+    let mut wrong = Vec::new();
+    for section in sections {
+        std::fs::write(&path, with_unknown_key(section)).unwrap();
+        let error = load_without_secrets(&path).unwrap_err().to_string();
+        let read: BTreeSet<&str> = error
+            .split("there is no key `no_such_key`; there are: ")
+            .nth(1)
+            .unwrap_or_else(|| panic!("{section}: {error}"))
+            .lines()
+            .next()
+            .unwrap()
+            .split(", ")
+            .collect();
+        let place = if section == "file" {
+            "/properties".to_owned()
+        } else {
+            format!("/$defs/{section}/properties")
+        };
+        let known: BTreeSet<&str> = schema
+            .pointer(&place)
+            .and_then(Value::as_object)
+            .unwrap_or_else(|| panic!("no {place}"))
+            .keys()
+            .map(String::as_str)
+            .collect();
+        if read != known {
+            wrong.push(format!(
+                "{section}: the program reads {read:?}, the schema has {known:?}"
+            ));
+        }
+        for key in read {
+            let is_there = example.lines().any(|line| {
+                let line = line.trim_start_matches(['#', '[', ' ']);
+                line.strip_prefix(key)
+                    .is_some_and(|rest| rest.trim_start().starts_with(['=', ']', '.']))
+            });
+            if !is_there {
+                wrong.push(format!(
+                    "{section}: `{key}` is not in src/generate/example.toml"
+                ));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "src/generate/schema.json and src/generate/example.toml follow the config:\n{}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn every_metric_that_a_rule_asks_for_is_one_that_is_reported() {
+    let code = std::fs::read_to_string(root().join("src/metrics.rs")).unwrap();
+    let mut asked = 0;
+    for text in [generated(&["prometheus-rules"])] {
+        for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+            let is_metric = mailprobe::metrics::PREFIXES
+                .iter()
+                .any(|prefix| word.starts_with(prefix));
+            if is_metric {
+                asked += 1;
+                assert!(
+                    code.contains(&format!("\"{word}\"")),
+                    "nothing reports {word}"
+                );
+            }
+        }
+    }
+    assert!(asked > 20);
+}
+
+#[test]
+fn completions_and_pages_of_the_manual_know_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = generated(&["completions", shell]);
+        assert!(script.contains("prometheus-rules"), "{shell}");
+    }
+    assert!(generated(&["man"]).contains(".TH mailprobe 1"));
+    assert!(generated(&["man", "run"]).contains("exit\\-zero\\-when\\-reported"));
+}
