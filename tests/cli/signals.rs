@@ -1,7 +1,11 @@
 //! SIGTERM and SIGINT: the wait ends, what is known is pushed, nobody is paged.
 
 use crate::world::{Stage, finish, program, signal, wait_until};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// A run whose message does not come for a long time.
@@ -53,7 +57,7 @@ fn a_signal_during_the_wait_ends_it_and_touches_verdict_and_cause_alone() {
 fn a_second_signal_ends_it_at_once() {
     let stage = Stage::new(None);
     // A gateway that takes connections and says nothing: the push after the first signal waits for it.
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let text = std::fs::read_to_string(stage.config()).unwrap();
     let line = text.lines().find(|line| line.starts_with("url ")).unwrap();
     let url = format!("url  = \"http://{}\"", silent.local_addr().unwrap());
@@ -86,7 +90,7 @@ fn a_second_signal_ends_it_at_once() {
 #[test]
 fn a_push_that_hangs_is_cut_short_after_a_signal_and_the_report_says_so() {
     let stage = Stage::new(None);
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let text = std::fs::read_to_string(stage.config()).unwrap();
     let line = text.lines().find(|line| line.starts_with("url ")).unwrap();
     let url = format!("url  = \"http://{}\"", silent.local_addr().unwrap());
@@ -116,4 +120,70 @@ fn a_push_that_hangs_is_cut_short_after_a_signal_and_the_report_says_so() {
         .collect();
     assert_eq!(errors, ["cut short by a signal"]);
     drop(connection);
+}
+
+/// A way to a server that can be frozen: nothing closes, and nothing passes any more.
+fn gate(port: &str) -> (u16, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = listener.local_addr().unwrap().port();
+    let frozen = Arc::new(AtomicBool::new(false));
+    let freeze = Arc::clone(&frozen);
+    let target = format!("127.0.0.1:{port}");
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for client in listener.incoming() {
+            let client = client.unwrap();
+            let server = TcpStream::connect(&target).unwrap();
+            for (mut from, mut to) in [
+                (client.try_clone().unwrap(), server.try_clone().unwrap()),
+                (server.try_clone().unwrap(), client.try_clone().unwrap()),
+            ] {
+                let freeze = Arc::clone(&freeze);
+                std::thread::spawn(move || {
+                    let mut buffer = [0; 4096];
+                    while let Ok(count) = from.read(&mut buffer) {
+                        let is_frozen = freeze.load(Ordering::SeqCst);
+                        if count == 0 || (!is_frozen && to.write_all(&buffer[..count]).is_err()) {
+                            return;
+                        }
+                    }
+                });
+            }
+            kept.push((client, server));
+        }
+    });
+    (own, frozen)
+}
+
+#[test]
+fn a_run_whose_mailbox_and_sinks_all_hang_is_over_25_seconds_after_the_signal() {
+    let stage = Stage::new(None);
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = std::fs::read_to_string(stage.config()).unwrap();
+    let line = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap();
+    let imap = line("port ").rsplit(' ').next().unwrap();
+    let (port, frozen) = gate(imap);
+    let config = stage.config_with(&[
+        ("late_after = \"2500ms\"", "late_after = \"5m\""),
+        ("timeout    = \"4500ms\"", "timeout    = \"15m\""),
+        (line("port "), &format!("port     = {port}")),
+        (
+            line("url "),
+            &format!("url  = \"http://{}\"", silent.local_addr().unwrap()),
+        ),
+    ]);
+    stage.world().brevo().state().hold = Duration::from_secs(3600);
+    let config = config.to_str().unwrap();
+    let child = program(&["run", "--output", "json", "--config", config])
+        .spawn()
+        .unwrap();
+    wait_until("the message is sent", || stage.sends() == 1);
+    frozen.store(true, Ordering::SeqCst);
+    let begun = Instant::now();
+    signal(child.id(), "TERM");
+    let ran = finish(child);
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(25), "{took:?}");
+    assert_eq!(ran.code, Some(143));
+    assert_eq!(ran.report()["cause"]["code"], "interrupted");
 }
