@@ -126,7 +126,18 @@ struct Running {
 pub async fn run(job: Job, stop: watch::Receiver<bool>) -> Report {
     let mut running = Running::new(job);
     running.go(stop.clone()).await;
-    running.finish(stop).await
+    let report = running.finish(stop).await;
+    tracing::info!(
+        probe = report.probe,
+        run = report.run,
+        verdict = report.verdict.name(),
+        cause = report.cause.as_ref().map(|cause| cause.code.name()),
+        duration_seconds = report.duration_seconds,
+        delivery_seconds = report.delivery_seconds,
+        "{}",
+        report.sentence()
+    );
+    report
 }
 
 impl Running {

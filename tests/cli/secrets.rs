@@ -85,6 +85,31 @@ fn a_log_in_json_is_one_object_a_line() {
 }
 
 #[test]
+fn a_run_is_one_line_of_the_log_at_level_info_and_none_by_itself() {
+    let stage = Stage::new(None);
+    let ran = stage.run(&[
+        "--output",
+        "json",
+        "--log-level",
+        "info",
+        "--log-format",
+        "json",
+    ]);
+    let line: serde_json::Value = serde_json::from_str(ran.stderr.trim_end()).unwrap();
+    assert_eq!(line["level"], "INFO");
+    assert_eq!(line["verdict"], "delivered");
+    assert_eq!(line["run"], ran.report()["run"]);
+    assert!(
+        line["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("delivered in "),
+        "{line}"
+    );
+    assert_eq!(stage.run(&["--output", "json"]).stderr, "");
+}
+
+#[test]
 fn a_server_that_repeats_the_key_does_not_get_it_into_the_report() {
     use mailprobe::demo::brevo::{Behaviour, error};
     let stage = Stage::new(None);
