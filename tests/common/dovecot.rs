@@ -168,7 +168,8 @@ service stats {{
             .args(arguments))
     }
 
-    /// Every message in a folder: UID, flags and subject, one a line.
+    /// Every message in a folder: UID, flags and subject, one a line. Without `\Recent`, which is no flag of a message's
+    /// but says who asked first.
     pub fn messages(&self, folder: &str) -> Vec<String> {
         let found = self.doveadm(&[
             "-f",
@@ -180,7 +181,10 @@ service stats {{
             "mailbox",
             folder,
         ]);
-        found.lines().skip(1).map(str::to_owned).collect()
+        let lines = found.lines().skip(1);
+        lines
+            .map(|line| line.replace(" \\Recent", "").replace("\\Recent", ""))
+            .collect()
     }
 
     /// Saves a message into a folder.

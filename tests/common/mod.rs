@@ -11,6 +11,8 @@
     reason = "the server tests and the benchmark each use a part of it"
 )]
 
+pub mod crowd;
+pub mod detection;
 pub mod dovecot;
 mod outcome;
 pub mod postfix;

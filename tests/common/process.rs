@@ -69,7 +69,8 @@ impl Process {
         self.child.id()
     }
 
-    /// Asks it to end, as an operator does, and waits until it has.
+    /// Asks it to end, as an operator does, waits until it has, and ends the children that outlive it: Dovecot's go on
+    /// with the sessions that they have.
     pub fn stop(&mut self) {
         signal(self.id(), "TERM");
         let end = Instant::now() + Duration::from_secs(10);
@@ -82,13 +83,14 @@ impl Process {
             );
             std::thread::sleep(Duration::from_millis(5));
         }
+        // The number is still that of our group, or nobody's: none is given anew within a moment.
+        signal_group(self.id(), "KILL");
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // At once, and with the children. The number cannot have passed to a stranger: we have not waited for it yet,
-        // or, after `stop`, it is still the group of children that outlive their parent, or nobody's.
+        // At once, and with the children. The number cannot have passed to a stranger: we have not waited for it yet.
         if matches!(self.child.try_wait(), Ok(None)) {
             signal_group(self.child.id(), "KILL");
         }

@@ -140,7 +140,10 @@ impl Site {
     /// Writes the config; its path.
     pub fn config(&self) -> PathBuf {
         let path = self.path().join("mailprobe.toml");
-        std::fs::write(&path, self.config_text()).unwrap();
+        // A run that has just been started may not have read the last one yet.
+        let new = self.path().join("mailprobe.toml.new");
+        std::fs::write(&new, self.config_text()).unwrap();
+        std::fs::rename(new, &path).unwrap();
         path
     }
 

@@ -12,7 +12,10 @@
 mod alert_rules;
 #[path = "../common/mod.rs"]
 mod common;
+mod crowded;
 mod faults;
+mod figures;
+mod interrupted;
 mod listeners;
 mod round_trip;
 mod smtp;

@@ -132,7 +132,9 @@ impl Wire {
 
 /// A server's words made fit for a report: no secrets, no control characters, not too long.
 pub(super) fn quotable(text: &str) -> String {
-    let clean: String = text
+    // rustls ends its sentence about a connection that was cut with the address of a manual for programmers.
+    let words = text.split(": https://docs.rs/").next().unwrap_or_default();
+    let clean: String = words
         .trim()
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
