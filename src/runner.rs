@@ -340,7 +340,10 @@ impl Running {
     fn on_acceptance(&mut self, acceptance: Acceptance) {
         self.attempt_ended = Some(self.now());
         let id = acceptance.message_id.as_deref().unwrap_or("an unknown id");
-        self.wait_line(Stage::Send, &format!("accepted as {id}"), "the message");
+        let queue_id = acceptance.queue_id.as_deref();
+        let queued = queue_id.map_or_else(String::new, |id| format!(", queued as {id}"));
+        let text = format!("accepted as {id}{queued}");
+        self.wait_line(Stage::Send, &text, "the message");
         // How much is left is asked beside the wait, so that it costs the run nothing.
         let sender = Arc::clone(&self.job.sender);
         self.quota = Some(tokio::spawn(async move {

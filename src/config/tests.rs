@@ -229,6 +229,10 @@ fn every_provider_gets_its_keys_and_its_address() {
 fn a_token_key_is_demanded_only_for_senders_that_are_used() {
     let text = std::fs::read_to_string(fixture("good/both-ways.toml")).unwrap();
     let text = text.replace("token_key = { env = \"MAILPROBE_TOKEN_KEY\" }", "");
+    // One that is whole without a secret, so that its plan is there whoever asks.
+    let relay =
+        "[sender.relay]\ntype = \"smtp\"\nhost = \"mx.example.org\"\nfrom = \"a@example.org\"\n";
+    let text = format!("{text}\n{relay}");
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("mailprobe.toml");
     std::fs::write(&path, text).unwrap();
@@ -428,4 +432,69 @@ fn the_token_of_the_scheduler_is_read_by_the_scheduler_alone() {
         ),
         "{error}"
     );
+}
+
+/// The part of the README under a heading, up to the next.
+fn readme(heading: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, rest) = text.split_once(&format!("\n{heading}\n")).unwrap();
+    rest.split("\n##").next().unwrap().to_owned()
+}
+
+/// The names in the first cells of the tables in a part of the README.
+fn documented_keys(part: &str) -> std::collections::BTreeSet<String> {
+    let cells = part
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    cells
+        .flat_map(|cell| cell.split(['`', ',']).map(|name| name.trim().to_owned()))
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+/// A config with one sender, as a section of the file.
+fn with_sender(name: &str, section: &str) -> String {
+    format!(
+        "token_key = {{ env = \"MAILPROBE_TOKEN_KEY\" }}\n\n\
+         [[probe]]\nname = \"one\"\nsender = \"{name}\"\nmailbox = \"spam\"\nto = \"a@example.org\"\n\n\
+         {section}\n[mailbox.spam]\ntype = \"imap\"\nhost = \"imap.example.org\"\nusername = \"spam\"\n\
+         password = {{ env = \"EMAIL_MONITOR_IMAP_PASSWORD\" }}\n"
+    )
+}
+
+#[test]
+fn the_readme_has_every_key_of_every_sender_and_an_example_that_is_read() {
+    let shared = documented_keys(&readme("### Keys of all six providers"));
+    for kind in [
+        "smtp", "mailgun", "postmark", "sendgrid", "ses", "resend", "mailjet",
+    ] {
+        let part = readme(&format!("### `{kind}`"));
+        let mut documented = documented_keys(&part);
+        documented.insert("type".to_owned());
+        if kind != "smtp" {
+            documented.extend(shared.clone());
+            let (_, example) = part.split_once("```toml\n").unwrap();
+            let example = example.split("```").next().unwrap();
+            // Each names a variable of its own, which no test knows.
+            let example = example
+                .lines()
+                .map(|line| match line.split_once("{ env = ") {
+                    Some((key, _)) => format!("{key}{{ env = \"SUBMISSION_PASSWORD\" }}\n"),
+                    None => format!("{line}\n"),
+                })
+                .collect::<String>();
+            if let Err(error) = load_text(&with_sender(kind, &example)) {
+                panic!("{kind}: {error}");
+            }
+        }
+        let section = format!("[sender.x]\ntype = \"{kind}\"\nno_such_key = 1\n");
+        let told = load_text(&with_sender("x", &section))
+            .unwrap_err()
+            .to_string();
+        let (_, known) = told.split_once("`no_such_key`; there are: ").unwrap();
+        let known = known.lines().next().unwrap();
+        let known = known.split(", ").map(str::to_owned).collect();
+        assert_eq!(documented, known, "{kind}");
+    }
 }

@@ -4,6 +4,7 @@
 //! A yes means "queued" and nothing more, as with Brevo. Unless a provider takes a key that makes repeats harmless, a
 //! request whose answer was lost is not repeated: two copies would arrive.
 
+mod account;
 mod mailgun;
 mod mailjet;
 mod postmark;
@@ -11,6 +12,8 @@ mod resend;
 mod sendgrid;
 mod ses;
 mod sigv4;
+
+pub use account::Account;
 
 use crate::config::plan::{ApiPlan, ProviderPlan};
 use crate::net::http::{Answer, Fault, Http, quotable};

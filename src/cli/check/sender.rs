@@ -5,6 +5,7 @@ use super::finding::{Finding, Level, certificate};
 use crate::config::plan::{Plan, SenderPlan};
 use crate::probe::budget::{self, Fit};
 use crate::senders::Sender;
+use crate::senders::api::Account;
 use chrono::Utc;
 use std::sync::Arc;
 
@@ -46,14 +47,23 @@ pub(super) async fn check(part: String, plan: &Plan, sender: Arc<SenderPlan>) ->
                 findings
             }
         },
-        Sender::Api(api) => vec![Finding::new(
-            part,
-            Level::Ok,
-            format!(
-                "{}; whether it takes the key shows with the first run",
-                api.endpoint()
+        Sender::Api(api) => vec![match api.account(PART_LIMIT).await {
+            Err(cause) => Finding::of_cause(part, cause),
+            Ok(Account::Good(what)) => {
+                Finding::new(part, Level::Ok, format!("{} {what}", api.endpoint()))
+            }
+            Ok(Account::Useless { what, hint }) => {
+                Finding::new(part, Level::Fail, format!("{} {what}", api.endpoint())).hint(hint)
+            }
+            Ok(Account::Unasked) => Finding::new(
+                part,
+                Level::Ok,
+                format!(
+                    "{}: whether it takes the key shows with the first run",
+                    api.endpoint()
+                ),
             ),
-        )],
+        }],
         Sender::Smtp(smtp) => vec![match smtp.log_in(PART_LIMIT).await {
             Ok(()) => Finding::new(part, Level::Ok, format!("{} lets us in", smtp.endpoint())),
             Err(failure) => Finding::of_cause(part, failure.cause),

@@ -852,3 +852,89 @@ async fn mailjets_own_answers() {
         assert_refused(&expected).await;
     }
 }
+
+async fn account(kind: &str, answer: String) -> (Result<Account, Cause>, String) {
+    let (url, server) = serve(answer).await;
+    let outcome = api(provider(kind), &url).account(LIMIT).await;
+    (outcome, server.await.unwrap())
+}
+
+#[tokio::test]
+async fn an_account_that_may_send_is_good() {
+    for (kind, body, asked, words) in [
+        (
+            "postmark",
+            r#"{"ID":1,"Name":"Monitoring","DeliveryType":"Live"}"#,
+            "GET /server ",
+            "server `Monitoring`",
+        ),
+        (
+            "sendgrid",
+            r#"{"scopes":["alerts.read","mail.send"]}"#,
+            "GET /v3/scopes ",
+            "may send",
+        ),
+        (
+            "mailjet",
+            r#"{"Count":2,"Data":[{"Email":"x@y","Status":"Inactive"},{"Email":"*@Example.org","Status":"Active"}]}"#,
+            "GET /v3/REST/sender?Limit=1000 ",
+            "active sender",
+        ),
+    ] {
+        let (outcome, received) = account(kind, answer(200, "", body)).await;
+        let Ok(Account::Good(what)) = outcome else {
+            panic!("{kind}: {outcome:?}")
+        };
+        assert!(what.contains(words), "{what}");
+        assert!(received.starts_with(asked), "{received}");
+        assert!(!received.contains("e2e-probe"), "{received}");
+    }
+}
+
+#[tokio::test]
+async fn an_account_from_which_no_mail_would_come_is_named() {
+    for (kind, body, words) in [
+        (
+            "postmark",
+            r#"{"Name":"Try","DeliveryType":"Sandbox"}"#,
+            "a sandbox",
+        ),
+        (
+            "sendgrid",
+            r#"{"scopes":["mail.batch.read"]}"#,
+            "may not send",
+        ),
+        (
+            "mailjet",
+            r#"{"Data":[{"Email":"monitoring@example.org","Status":"Inactive"}]}"#,
+            "does not know `monitoring@example.org`",
+        ),
+        ("mailjet", r#"{"Data":[]}"#, "does not know"),
+    ] {
+        let (outcome, _) = account(kind, answer(200, "", body)).await;
+        let Ok(Account::Useless { what, .. }) = outcome else {
+            panic!("{kind}: {outcome:?}")
+        };
+        assert!(what.contains(words), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn an_account_whose_key_is_refused_is_a_cause() {
+    for kind in ["postmark", "sendgrid", "mailjet"] {
+        let (outcome, _) = account(kind, answer(401, "", "{\"message\":\"no\"}")).await;
+        let cause = outcome.unwrap_err();
+        assert_eq!(cause.code, SenderUnauthorized);
+        assert!(
+            cause.hint.contains("variable `PROVIDER_KEY`"),
+            "{}",
+            cause.hint
+        );
+        let (outcome, _) = account(kind, answer(200, "", "<html>")).await;
+        assert_eq!(outcome.unwrap_err().code, SenderFailed);
+    }
+    for kind in ["mailgun", "ses", "resend"] {
+        let api = api(provider(kind), "http://127.0.0.1:1");
+        assert_eq!(api.account(LIMIT).await, Ok(Account::Unasked));
+    }
+}
