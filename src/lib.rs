@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! config (what the operator writes) -> Plan
+//!   -> scheduler (in `serve`: each probe at its time; history, http)
 //!   -> runner: one run of one probe
 //!        probe::run  the state machine: what next?
 //!        senders     hand the message over
@@ -17,6 +18,8 @@ pub mod config;
 pub mod demo;
 pub mod dns;
 pub mod generate;
+pub mod history;
+pub mod http;
 pub mod listeners;
 pub mod log;
 pub mod mailboxes;
@@ -24,6 +27,7 @@ pub mod metrics;
 pub mod net;
 pub mod probe;
 pub mod runner;
+pub mod scheduler;
 pub mod secret;
 pub mod senders;
 pub mod sinks;

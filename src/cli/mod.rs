@@ -7,6 +7,7 @@ mod live;
 mod nagios;
 mod output;
 mod run;
+mod serve;
 mod text;
 
 use crate::config::{self, ConfigError};
@@ -28,6 +29,7 @@ const USAGE: u8 = 2;
   mailprobe demo                        a whole mail world inside the process, and a run through it
   mailprobe check                       is everything set up? sends nothing
   mailprobe run external                one run of the probe `external`
+  mailprobe serve                       every probe on its schedule, with metrics and a status page
   mailprobe run --output json --push    every probe, report on stdout, sinks told"
 )]
 struct Arguments {
@@ -46,14 +48,15 @@ struct Common {
     /// How log lines look
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
-    /// How much is logged to stderr
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn")]
-    log_level: LogLevel,
+    /// How much is logged to stderr [default: info for serve, else warn]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<LogLevel>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Arguments),
+    Serve(serve::Arguments),
     Check(check::Arguments),
     Demo(demo::Arguments),
     Generate(generate::Arguments),
@@ -70,7 +73,14 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
         }
     };
-    log::init(arguments.common.log_format, arguments.common.log_level);
+    let usual_level = match &arguments.command {
+        Command::Serve(_) => LogLevel::Info,
+        _ => LogLevel::Warn,
+    };
+    log::init(
+        arguments.common.log_format,
+        arguments.common.log_level.unwrap_or(usual_level),
+    );
     tls::install_crypto_provider();
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -92,6 +102,7 @@ async fn carry_out(arguments: Arguments) -> u8 {
     let common = arguments.common;
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments, &common).await,
+        Command::Serve(_) => serve::run(&common).await,
         Command::Check(arguments) => check::run(&arguments, &common).await,
         Command::Demo(arguments) => demo::run(&arguments).await,
         Command::Generate(arguments) => generate::run(&arguments, &common),

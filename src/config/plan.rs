@@ -277,6 +277,15 @@ impl SenderPlan {
         }
     }
 
+    /// What the account may send a day, where the config says.
+    #[must_use]
+    pub fn daily_limit(&self) -> Option<u32> {
+        match self {
+            Self::Brevo(brevo) => brevo.daily_limit,
+            Self::Smtp(_) | Self::Api(_) => None,
+        }
+    }
+
     /// The config's `type`.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -6,7 +6,7 @@ use super::watcher::{Errand, Watcher};
 use super::{Account, Folders, LOGOUT_LIMIT, SEARCH_EVERY};
 use crate::mailboxes::OpenFailure;
 use futures_util::future::join_all;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -26,7 +26,7 @@ pub(super) struct Crew {
     /// How many runs are there, waiting or not.
     pub(super) members: AtomicUsize,
     /// The connections are kept when the last run has gone.
-    pub(super) lingers: bool,
+    pub(super) lingers: AtomicBool,
     errands: Vec<mpsc::UnboundedSender<Errand>>,
     watchers: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -63,7 +63,7 @@ impl Crew {
             names,
             junk,
             members: AtomicUsize::new(0),
-            lingers,
+            lingers: AtomicBool::new(lingers),
             errands,
             watchers: Mutex::new(watchers),
         })

@@ -341,6 +341,18 @@ impl Folders {
     }
 }
 
+impl Drop for ImapMailbox {
+    /// Whoever kept the connections between runs is gone, and so are they once the last run is.
+    fn drop(&mut self) {
+        if let Some(crew) = self.crew.get_mut() {
+            crew.lingers.store(false, Ordering::Relaxed);
+            if crew.members.load(Ordering::Relaxed) == 0 {
+                crew.shared.end();
+            }
+        }
+    }
+}
+
 impl Joined {
     fn new(crew: &Arc<Crew>) -> Self {
         crew.members.fetch_add(1, Ordering::Relaxed);
@@ -365,7 +377,7 @@ impl Joined {
 impl Drop for Joined {
     fn drop(&mut self) {
         let others = self.crew.members.fetch_sub(1, Ordering::Relaxed) - 1;
-        if others == 0 && !self.crew.lingers {
+        if others == 0 && !self.crew.lingers.load(Ordering::Relaxed) {
             self.crew.shared.end();
         }
     }

@@ -1,0 +1,307 @@
+//! The last runs, kept on disk: SQLite in `[serve] state_dir`.
+//!
+//! One thread has the file; runs are handed to it and never wait for it. A disk that is full or broken costs the history
+//! and nothing else, which is said once when it begins and once when it ends.
+
+use crate::probe::verdict::Verdict;
+use crate::scheduler::logbook::{DRAWN, Mark};
+use chrono::{DateTime, TimeDelta, Utc};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// The file in the directory.
+const FILE: &str = "history.db";
+/// Older runs are forgotten.
+const KEPT: TimeDelta = TimeDelta::days(30);
+/// And more are, oldest first: some 150 MB.
+const MOST: u32 = 50_000;
+/// How often that is seen to, in runs.
+const PRUNE_EVERY: u32 = 200;
+/// Runs that wait for a slow disk; beyond that they are not kept.
+const WAITING: usize = 1000;
+/// A second process that has the file open is waited for.
+const BUSY: Duration = Duration::from_secs(5);
+/// How long the end of the process waits for the disk.
+const CLOSE_LIMIT: Duration = Duration::from_secs(3);
+
+const SCHEMA: &str = "
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
+CREATE TABLE IF NOT EXISTS runs (
+    token TEXT PRIMARY KEY,
+    probe TEXT NOT NULL,
+    ended_at INTEGER NOT NULL,
+    verdict TEXT NOT NULL,
+    success INTEGER NOT NULL,
+    delivery_seconds REAL,
+    report TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS runs_by_probe ON runs (probe, ended_at);
+CREATE INDEX IF NOT EXISTS runs_by_age ON runs (ended_at);
+PRAGMA user_version = 1;
+";
+
+/// One run as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// Its token.
+    pub token: String,
+    /// Its probe.
+    pub probe: String,
+    /// How it ended.
+    pub mark: Mark,
+    /// The report as JSON.
+    pub report: Arc<str>,
+}
+
+/// The way to the thread that has the file.
+#[derive(Debug, Clone)]
+pub struct History {
+    thread: SyncSender<Task>,
+}
+
+enum Task {
+    Add(Stored),
+    Get(String, oneshot::Sender<Option<Arc<str>>>),
+    Close(oneshot::Sender<()>),
+}
+
+/// What was opened: the way to the history, what it holds of each probe that the status page shows, and what there is to
+/// be said about it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The way to it.
+    pub history: History,
+    /// The last runs of each probe and its last failure, oldest first.
+    pub stored: Vec<Stored>,
+    /// What went wrong on the way and was got over.
+    pub warning: Option<String>,
+}
+
+impl History {
+    /// Opens the history in this directory, made if it is not there. A file that is no history is put aside.
+    ///
+    /// # Errors
+    /// What keeps it from being opened, for a person.
+    pub fn open(directory: &Path) -> Result<Opened, String> {
+        let path = directory.join(FILE);
+        let fault = |error: &dyn std::fmt::Display| {
+            format!("cannot open the history `{}`: {error}", path.display())
+        };
+        std::fs::create_dir_all(directory).map_err(|error| fault(&error))?;
+        let mut warning = None;
+        let opened = connect(&path).and_then(|file| Ok((read_last(&file)?, file)));
+        let (stored, file) = match opened {
+            Ok(opened) => opened,
+            Err(error) if is_broken(&error) => {
+                let aside = put_aside(&path).map_err(|error| fault(&error))?;
+                warning = Some(format!(
+                    "the history was broken ({error}) and is now `{}`; a new one was begun",
+                    aside.display()
+                ));
+                (Vec::new(), connect(&path).map_err(|error| fault(&error))?)
+            }
+            Err(error) => return Err(fault(&error)),
+        };
+        let (thread, tasks) = sync_channel(WAITING);
+        std::thread::Builder::new()
+            .name("history".to_owned())
+            .spawn(move || Keeper::new(file).work(&tasks))
+            .map_err(|error| fault(&error))?;
+        Ok(Opened {
+            history: Self { thread },
+            stored,
+            warning,
+        })
+    }
+
+    /// Keeps a run, soon. Never waits.
+    pub fn add(&self, run: Stored) {
+        if let Err(TrySendError::Full(Task::Add(run))) = self.thread.try_send(Task::Add(run)) {
+            tracing::warn!(
+                probe = run.probe,
+                token = run.token,
+                "the run is not kept in the history: the disk is too slow"
+            );
+        }
+    }
+
+    /// The report of a run, if it is kept.
+    pub async fn get(&self, token: &str) -> Option<Arc<str>> {
+        let (reply, answer) = oneshot::channel();
+        self.thread
+            .try_send(Task::Get(token.to_owned(), reply))
+            .ok()?;
+        answer.await.ok()?
+    }
+
+    /// Waits until all is written.
+    pub async fn close(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.thread.try_send(Task::Close(reply)).is_ok() {
+            let _ = tokio::time::timeout(CLOSE_LIMIT, answer).await;
+        }
+    }
+}
+
+/// The thread that has the file.
+struct Keeper {
+    file: Connection,
+    added: u32,
+    failing: bool,
+}
+
+impl Keeper {
+    fn new(file: Connection) -> Self {
+        Self {
+            file,
+            added: 0,
+            failing: false,
+        }
+    }
+
+    fn work(mut self, tasks: &Receiver<Task>) {
+        while let Ok(task) = tasks.recv() {
+            match task {
+                Task::Add(run) => self.add(&run),
+                Task::Get(token, reply) => {
+                    let found = self.get(&token);
+                    let _ = reply.send(found.ok().flatten());
+                }
+                Task::Close(reply) => {
+                    let _ = reply.send(());
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, run: &Stored) {
+        self.added += 1;
+        let outcome = insert(&self.file, run).and_then(|()| {
+            if self.added % PRUNE_EVERY == 1 {
+                prune(&self.file, run.mark.ended_at)
+            } else {
+                Ok(())
+            }
+        });
+        match outcome {
+            Ok(()) if self.failing => {
+                self.failing = false;
+                tracing::info!("the history is written again");
+            }
+            Err(error) if !self.failing => {
+                self.failing = true;
+                tracing::warn!(
+                    probe = run.probe,
+                    token = run.token,
+                    "the run is not kept in the history: {error}; no probe is affected"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn get(&self, token: &str) -> rusqlite::Result<Option<Arc<str>>> {
+        self.file
+            .query_row("SELECT report FROM runs WHERE token = ?1", [token], |row| {
+                row.get::<_, String>(0)
+            })
+            .optional()
+            .map(|report| report.map(Arc::from))
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let file = Connection::open(path)?;
+    file.busy_timeout(BUSY)?;
+    file.execute_batch(SCHEMA)?;
+    Ok(file)
+}
+
+fn insert(file: &Connection, run: &Stored) -> rusqlite::Result<()> {
+    file.prepare("INSERT OR REPLACE INTO runs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+        .execute(params![
+            run.token,
+            run.probe,
+            run.mark.ended_at.timestamp_millis(),
+            run.mark.verdict.name(),
+            run.mark.success,
+            run.mark.delivery_seconds,
+            run.report.as_ref(),
+        ])
+        .map(|_| ())
+}
+
+fn prune(file: &Connection, now: DateTime<Utc>) -> rusqlite::Result<()> {
+    let oldest = (now - KEPT).timestamp_millis();
+    file.execute("DELETE FROM runs WHERE ended_at < ?1", [oldest])?;
+    file.execute(
+        "DELETE FROM runs WHERE token IN (SELECT token FROM runs ORDER BY ended_at DESC LIMIT -1 OFFSET ?1)",
+        [MOST],
+    )?;
+    Ok(())
+}
+
+/// The last runs of each probe, and its last failure, oldest first; without those that a signal ended.
+fn read_last(file: &Connection) -> rusqlite::Result<Vec<Stored>> {
+    let mut query = file.prepare(
+        "SELECT token, probe, ended_at, verdict, success, delivery_seconds, report FROM (
+            SELECT *,
+                row_number() OVER (PARTITION BY probe ORDER BY ended_at DESC) AS place,
+                row_number() OVER (PARTITION BY probe, success ORDER BY ended_at DESC) AS place_of_kind
+            FROM runs WHERE json_extract(report, '$.cause.code') IS NOT 'interrupted'
+        ) WHERE place <= ?1 OR (success = 0 AND place_of_kind = 1) ORDER BY ended_at",
+    )?;
+    let rows = query.query_map([u32::try_from(DRAWN).unwrap_or(u32::MAX)], |row| {
+        let verdict: String = row.get(3)?;
+        let ended_at: i64 = row.get(2)?;
+        // A verdict that a later version wrote is none of ours.
+        let known = verdict_of(&verdict).zip(DateTime::from_timestamp_millis(ended_at));
+        let Some((verdict, ended_at)) = known else {
+            return Ok(None);
+        };
+        Ok(Some(Stored {
+            token: row.get(0)?,
+            probe: row.get(1)?,
+            mark: Mark {
+                ended_at,
+                verdict,
+                success: row.get(4)?,
+                delivery_seconds: row.get(5)?,
+            },
+            report: row.get::<_, String>(6)?.into(),
+        }))
+    })?;
+    rows.filter_map(Result::transpose).collect()
+}
+
+fn verdict_of(name: &str) -> Option<Verdict> {
+    Verdict::ALL.into_iter().find(|one| one.name() == name)
+}
+
+/// Whether the file itself is at fault.
+fn is_broken(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(
+        error.sqlite_error_code(),
+        Some(DatabaseCorrupt | NotADatabase)
+    )
+}
+
+/// Puts a broken file aside, for whoever wants to look into it, in the place of the one that was put aside before.
+fn put_aside(path: &Path) -> std::io::Result<PathBuf> {
+    let aside = path.with_extension("db.broken");
+    std::fs::rename(path, &aside)?;
+    for more in ["db-wal", "db-shm"] {
+        let _ = std::fs::remove_file(path.with_extension(more));
+    }
+    Ok(aside)
+}
+
+#[cfg(test)]
+#[path = "history_tests.rs"]
+mod tests;

@@ -1,0 +1,156 @@
+use super::*;
+use crate::probe::report::sample;
+use std::process::{Command, Stdio};
+
+fn run(number: i64, probe: &str, success: bool) -> Stored {
+    let ended_at = DateTime::from_timestamp(1_795_600_800 + number * 60, 0).unwrap();
+    let token = format!("e2e-probe-{number}");
+    let report = serde_json::to_string(&sample(probe, &token, ended_at)).unwrap();
+    Stored {
+        token,
+        probe: probe.to_owned(),
+        mark: Mark {
+            ended_at,
+            verdict: if success {
+                Verdict::Delivered
+            } else {
+                Verdict::Missing
+            },
+            success,
+            delivery_seconds: success.then_some(1.0),
+        },
+        report: report.into(),
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_a_restart_the_last_failure_included() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = History::open(directory.path()).unwrap();
+    assert_eq!(opened.stored, Vec::new());
+    opened.history.add(run(0, "a", false));
+    for number in 1..100 {
+        opened.history.add(run(number, "a", true));
+    }
+    opened.history.add(run(100, "b", true));
+    opened.history.close().await;
+    assert!(opened.history.get("e2e-probe-0").await.is_some());
+    assert_eq!(opened.history.get("e2e-probe-none").await, None);
+    let again = History::open(directory.path()).unwrap();
+    assert_eq!(again.warning, None);
+    let of_a: Vec<&Stored> = again.stored.iter().filter(|one| one.probe == "a").collect();
+    assert_eq!(of_a.len(), DRAWN + 1);
+    assert_eq!(*of_a[0], run(0, "a", false));
+    assert_eq!(*of_a[DRAWN], run(99, "a", true));
+    assert_eq!(again.stored.last(), Some(&run(100, "b", true)));
+}
+
+#[tokio::test]
+async fn a_run_that_a_signal_ended_is_kept_and_not_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = History::open(directory.path()).unwrap();
+    let mut interrupted = run(0, "a", false);
+    interrupted.report = "{\"cause\":{\"code\":\"interrupted\"}}".into();
+    opened.history.add(interrupted);
+    opened.history.close().await;
+    assert!(opened.history.get("e2e-probe-0").await.is_some());
+    assert_eq!(History::open(directory.path()).unwrap().stored, Vec::new());
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_history_is_put_aside_and_a_new_one_begun() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join(FILE), "rubbish ".repeat(1000)).unwrap();
+    let opened = History::open(directory.path()).unwrap();
+    assert!(opened.warning.unwrap().contains("history.db.broken"));
+    opened.history.add(run(1, "a", true));
+    opened.history.close().await;
+    assert_eq!(History::open(directory.path()).unwrap().stored.len(), 1);
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_an_error_that_names_the_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = History::open(&file.path().join("below")).unwrap_err();
+    assert!(error.contains("below/history.db"), "{error}");
+}
+
+#[test]
+fn old_runs_and_those_beyond_the_number_are_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = connect(&directory.path().join(FILE)).unwrap();
+    let old = run(0, "a", true);
+    let now = old.mark.ended_at + KEPT + TimeDelta::seconds(1);
+    insert(&file, &old).unwrap();
+    insert(&file, &run(1, "a", true)).unwrap();
+    prune(&file, now).unwrap();
+    let left: u32 = file
+        .query_row("SELECT count(*) FROM runs", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(left, 1);
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_nothing_costs_the_history_and_nothing_else() {
+    let file = Connection::open_in_memory().unwrap();
+    file.execute_batch(SCHEMA).unwrap();
+    file.execute_batch("PRAGMA query_only = 1").unwrap();
+    let mut keeper = Keeper::new(file);
+    keeper.add(&run(1, "a", true));
+    keeper.add(&run(2, "a", true));
+    assert!(keeper.failing);
+    keeper.file.execute_batch("PRAGMA query_only = 0").unwrap();
+    keeper.add(&run(3, "a", true));
+    assert!(!keeper.failing);
+    assert_eq!(keeper.get("e2e-probe-1").unwrap(), None);
+    assert!(keeper.get("e2e-probe-3").unwrap().is_some());
+}
+
+/// Written to by the test below, in a process of its own, until that is killed.
+#[test]
+#[ignore = "part of another test"]
+fn write_until_killed() {
+    let Ok(directory) = std::env::var("HISTORY_TO_WRITE") else {
+        return;
+    };
+    let opened = History::open(Path::new(&directory)).unwrap();
+    for number in 0.. {
+        opened.history.add(run(number, "a", true));
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+#[test]
+fn a_process_that_is_killed_leaves_a_history_that_opens_without_a_gap() {
+    for round in 0..10_u64 {
+        let directory = tempfile::tempdir().unwrap();
+        let mut writer = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "history::tests::write_until_killed"])
+            .env("HISTORY_TO_WRITE", directory.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let count = || -> Option<u32> {
+            let file = Connection::open(directory.path().join(FILE)).ok()?;
+            file.query_row("SELECT count(*) FROM runs", [], |row| row.get(0))
+                .ok()
+        };
+        let begun = std::time::Instant::now();
+        while count().is_none_or(|runs| runs < 5) {
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "nothing is written"
+            );
+            std::thread::yield_now();
+        }
+        // A moment of its own each round.
+        std::thread::sleep(Duration::from_micros(round * 1733));
+        writer.kill().unwrap();
+        writer.wait().unwrap();
+        let opened = History::open(directory.path()).unwrap();
+        assert_eq!(opened.warning, None);
+        let last = opened.stored.last().unwrap().token.clone();
+        let last: i64 = last.rsplit('-').next().unwrap().parse().unwrap();
+        assert_eq!(i64::from(count().unwrap()), last + 1, "round {round}");
+    }
+}

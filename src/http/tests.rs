@@ -1,0 +1,249 @@
+//! Requests over real connections, answers compared.
+
+use super::*;
+use crate::config;
+use crate::probe::report::sample;
+use crate::scheduler::Asked;
+use std::time::Instant;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+struct Site {
+    port: u16,
+    app: Arc<App>,
+    commands: mpsc::Receiver<Command>,
+}
+
+async fn site(is_loopback: bool, token: Option<&str>) -> Site {
+    let (sender, commands) = mpsc::channel(8);
+    let logbook = Arc::new(Logbook::new(None, Vec::new()));
+    let file =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config/good/smallest.toml");
+    let plan = config::load_without_secrets(&file).unwrap();
+    logbook.set_probes(&plan.probes);
+    let app = Arc::new(App {
+        logbook,
+        counters: Arc::new(Counters::new().unwrap()),
+        commands: sender,
+        is_loopback,
+        token: RwLock::new(token.map(Secret::new)),
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(serve(listener, Arc::clone(&app)));
+    Site {
+        port,
+        app,
+        commands,
+    }
+}
+
+impl Site {
+    async fn send(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // An answer that is cut off by the server is an answer, too.
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8(answer).unwrap()
+    }
+
+    async fn ask(&self, method: &str, path: &str, fields: &[&str]) -> (u16, String) {
+        let host = format!("Host: 127.0.0.1:{}", self.port);
+        let has_host = fields.iter().any(|field| field.starts_with("Host:"));
+        let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+        for field in fields
+            .iter()
+            .copied()
+            .chain((!has_host).then_some(host.as_str()))
+        {
+            request.push_str(field);
+            request.push_str("\r\n");
+        }
+        let answer = self.send(&(request + "\r\n")).await;
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        (status, body.to_owned())
+    }
+
+    /// Answers every wish with a yes.
+    fn say_yes(&mut self) {
+        let (_, empty) = mpsc::channel(1);
+        let mut commands = std::mem::replace(&mut self.commands, empty);
+        tokio::spawn(async move {
+            while let Some(command) = commands.recv().await {
+                match command {
+                    Command::Run { probe, reply } => {
+                        let asked = match probe.as_str() {
+                            "external" => Asked::Begun,
+                            "busy" => Asked::Running,
+                            "again" => Asked::TooSoon(Duration::from_secs(41)),
+                            _ => Asked::Unknown,
+                        };
+                        reply.send(asked).unwrap();
+                    }
+                    Command::Reload { reply } => {
+                        reply.send(Err("error: x.toml:3: no".to_owned())).unwrap();
+                    }
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn every_page_that_shows_something_answers_before_and_after_the_first_run() {
+    let site = site(true, None).await;
+    for (path, status, part) in [
+        ("/", 200, "no run yet"),
+        ("/style.css", 200, "--card-back"),
+        (
+            "/metrics",
+            200,
+            "mailprobe_next_run_timestamp_seconds{probe=\"external\"} NaN\n",
+        ),
+        ("/probe?probe=external", 503, "has not run yet"),
+        ("/probe?probe=nobody", 404, "no such probe"),
+        ("/probe", 400, "name the probe"),
+        ("/healthz", 200, "ticks"),
+        ("/readyz", 200, "ready"),
+        ("/api/probes", 200, "\"probe\":\"external\""),
+        ("/api/probes/external", 200, "\"last_run\":null"),
+        ("/api/probes/nobody", 404, "no such probe"),
+        ("/api/runs/e2e-probe-1", 404, "no finished run"),
+        ("/nothing", 404, "nothing here"),
+    ] {
+        let (found, body) = site.ask("GET", path, &[]).await;
+        assert_eq!(found, status, "{path}: {body}");
+        assert!(body.contains(part), "{path}: {body}");
+    }
+    let report = sample(
+        "external",
+        "e2e-probe-1",
+        "2026-11-25T10:00:00Z".parse().unwrap(),
+    );
+    site.app.counters.begin("external");
+    site.app.counters.end(&report);
+    site.app.logbook.end(&Arc::new(report));
+    for (path, part) in [
+        ("/", "1.000 s (or up to 0.020 s sooner)"),
+        (
+            "/metrics",
+            "email_roundtrip_success{probe=\"external\"} 1\n",
+        ),
+        (
+            "/metrics",
+            "mailprobe_verdict{probe=\"external\",verdict=\"delivered\"} 1\n",
+        ),
+        (
+            "/metrics",
+            "mailprobe_delivery_seconds_count{probe=\"external\"} 1\n",
+        ),
+        ("/probe?probe=external", "email_roundtrip_success 1\n"),
+        ("/api/runs/E2E-PROBE-1", "\"verdict\":\"delivered\""),
+        ("/api/probes", "\"run\":\"e2e-probe-1\""),
+    ] {
+        let (found, body) = site.ask("GET", path, &[]).await;
+        assert_eq!(found, 200, "{path}");
+        assert!(body.contains(part), "{path} without {part}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn no_request_to_look_has_anything_done() {
+    let mut site = site(true, None).await;
+    for path in [
+        "/probe?probe=external",
+        "/api/probes/external/run",
+        "/-/reload",
+        "/",
+    ] {
+        site.ask("GET", path, &[]).await;
+    }
+    assert!(site.commands.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn on_loopback_programs_get_things_done_and_pages_of_others_do_not() {
+    let mut site = site(true, None).await;
+    site.say_yes();
+    let own = format!("Origin: http://127.0.0.1:{}", site.port);
+    for (fields, status) in [
+        (vec![], 202),
+        (vec!["Host: localhost:9797"], 202),
+        (vec!["Host: [::1]:9797"], 202),
+        (vec![own.as_str(), "Sec-Fetch-Site: same-origin"], 202),
+        (vec!["Host: evil.example:9797"], 403),
+        (vec!["Host: localhost.evil.example"], 403),
+        (
+            vec!["Host: evil.example", "Origin: http://evil.example"],
+            403,
+        ),
+        (vec!["Origin: http://evil.example"], 403),
+        (vec!["Origin: null"], 403),
+        (vec!["Sec-Fetch-Site: cross-site"], 403),
+        (vec!["Authorization: Bearer guessed"], 403),
+    ] {
+        let (found, body) = site.ask("POST", "/api/probes/external/run", &fields).await;
+        assert_eq!(found, status, "{fields:?}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn from_elsewhere_only_the_token_gets_things_done() {
+    let mut open = site(false, Some("sixteen-bytes-or-more")).await;
+    open.say_yes();
+    for (field, status) in [
+        ("Accept: */*", 401),
+        ("Authorization: Bearer sixteen-bytes-or-mora", 401),
+        ("Authorization: Basic sixteen-bytes-or-more", 401),
+        ("Authorization: Bearer sixteen-bytes-or-more", 202),
+    ] {
+        let (found, _) = open.ask("POST", "/api/probes/external/run", &[field]).await;
+        assert_eq!(found, status, "{field}");
+    }
+    let closed = site(false, None).await;
+    let (found, body) = closed.ask("POST", "/-/reload", &[]).await;
+    assert_eq!((found, body.contains("no `token`")), (403, true), "{body}");
+}
+
+#[tokio::test]
+async fn what_the_scheduler_answers_has_a_status_of_its_own() {
+    let mut site = site(true, None).await;
+    site.say_yes();
+    for (path, status) in [
+        ("/api/probes/external/run", 202),
+        ("/api/probes/nobody/run", 404),
+        ("/api/probes/busy/run", 409),
+        ("/api/probes/again/run", 429),
+        ("/-/reload", 422),
+    ] {
+        assert_eq!(site.ask("POST", path, &[]).await.0, status, "{path}");
+    }
+    let (_, body) = site.ask("POST", "/-/reload", &[]).await;
+    assert_eq!(body, "error: x.toml:3: no\n");
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_long_and_a_method_that_is_not_meant_are_refused() {
+    let site = site(true, None).await;
+    let long = format!("X-Long: {}", "x".repeat(20_000));
+    let answer = site
+        .send(&format!(
+            "GET / HTTP/1.1\r\nHost: localhost\r\n{long}\r\n\r\n"
+        ))
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    assert_eq!(site.ask("DELETE", "/metrics", &[]).await.0, 405);
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_does_not_keep_others_waiting() {
+    let site = site(true, None).await;
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(TcpStream::connect(("127.0.0.1", site.port)).await.unwrap());
+    }
+    let begun = Instant::now();
+    assert_eq!(site.ask("GET", "/readyz", &[]).await.0, 200);
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}

@@ -1,0 +1,367 @@
+//! The long-running loop: fire each probe at its time, never one beside itself, and end in good order.
+
+pub mod logbook;
+pub mod stage;
+
+use crate::config::plan::ProbePlan;
+use crate::metrics::Counters;
+use crate::probe::report::Report;
+use crate::probe::timetable::Timetable;
+use chrono::{DateTime, TimeDelta, Utc};
+use logbook::Logbook;
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{Id, JoinSet};
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// However far away the next run is, the clocks are looked at this often: one of them may have been set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// How long runs may take to end once they are told to.
+const STOP_LIMIT: Duration = Duration::from_secs(12);
+
+/// One run that is to begin.
+#[derive(Debug)]
+pub struct Start {
+    /// The probe's number in the cast.
+    pub index: usize,
+    /// The probe.
+    pub probe: Arc<ProbePlan>,
+    /// Becomes true when the run waits beyond `late_after`.
+    pub overdue: Arc<AtomicBool>,
+}
+
+/// A run under way.
+pub type Performance = Pin<Box<dyn Future<Output = Report> + Send>>;
+/// Begins a run; the receiver becomes true when the run is to end.
+pub type Launch = Box<dyn Fn(&Start, watch::Receiver<bool>) -> Option<Performance> + Send + Sync>;
+
+/// The probes of a config, and how to run one.
+pub struct Cast {
+    /// In the order of the config.
+    pub probes: Vec<Arc<ProbePlan>>,
+    /// How to run one.
+    pub launch: Launch,
+}
+
+/// Reads the config again: the new cast, or why there is none.
+pub type Reload = Box<dyn FnMut() -> Result<Cast, String> + Send>;
+/// The time of day.
+pub type Clock = Box<dyn Fn() -> DateTime<Utc> + Send>;
+
+/// What a client asks for.
+#[derive(Debug)]
+pub enum Command {
+    /// Run a probe now.
+    Run {
+        /// Its name.
+        probe: String,
+        /// Hears whether it is.
+        reply: oneshot::Sender<Asked>,
+    },
+    /// Read the config again.
+    Reload {
+        /// Hears why not, if not.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+}
+
+/// What becomes of a run that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// It has begun.
+    Begun,
+    /// There is no such probe.
+    Unknown,
+    /// A run is under way.
+    Running,
+    /// The last one was too short a time ago: this long is to be waited.
+    TooSoon(Duration),
+    /// The process is about to end.
+    Ending,
+}
+
+/// The scheduler.
+pub struct Scheduler {
+    cast: Cast,
+    table: Timetable,
+    reload: Reload,
+    clock: Clock,
+    epoch: Instant,
+    logbook: Arc<Logbook>,
+    counters: Arc<Counters>,
+    min_interval: Duration,
+    runs: JoinSet<Report>,
+    /// The probe and the planned start of each run under way.
+    running: HashMap<Id, (String, DateTime<Utc>)>,
+    /// When each probe was run at somebody's wish last.
+    asked: HashMap<String, Instant>,
+    stop: watch::Sender<bool>,
+}
+
+impl Scheduler {
+    /// A scheduler that has not begun.
+    #[must_use]
+    pub fn new(
+        cast: Cast,
+        reload: Reload,
+        clock: Clock,
+        logbook: Arc<Logbook>,
+        counters: Arc<Counters>,
+        min_interval: Duration,
+    ) -> Self {
+        let epoch = Instant::now();
+        let now = clock();
+        let table = timetable(&cast.probes, now, Duration::ZERO);
+        logbook.set_probes(&cast.probes);
+        counters.reload(Some(now));
+        let scheduler = Self {
+            cast,
+            table,
+            reload,
+            clock,
+            epoch,
+            logbook,
+            counters,
+            min_interval,
+            runs: JoinSet::new(),
+            running: HashMap::new(),
+            asked: HashMap::new(),
+            stop: watch::channel(false).0,
+        };
+        scheduler.tell_plans();
+        scheduler
+    }
+
+    /// Fires probes until `stopped` turns true, then ends what is under way. `heartbeat` is called every second or more
+    /// often while all is well.
+    pub async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut stopped: watch::Receiver<bool>,
+        mut heartbeat: impl FnMut(),
+    ) {
+        while !*stopped.borrow_and_update() {
+            self.fire_due();
+            self.logbook.tick();
+            heartbeat();
+            let wait = self.until_next();
+            tokio::select! {
+                biased;
+                _ = stopped.changed() => {}
+                Some(ended) = self.runs.join_next_with_id() => self.on_end(ended),
+                Some(command) = commands.recv() => self.on_command(command),
+                () = sleep(wait) => {}
+            }
+        }
+        commands.close();
+        self.end().await;
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    fn until_next(&self) -> Duration {
+        let now = (self.clock)();
+        let next = self.table.next().map(|next| (next - now).to_std());
+        match next {
+            Some(Ok(wait)) => wait.min(LONGEST_SLEEP),
+            // It has passed since.
+            Some(Err(_)) => Duration::ZERO,
+            None => LONGEST_SLEEP,
+        }
+    }
+
+    fn fire_due(&mut self) {
+        for due in self.table.due((self.clock)(), self.monotonic()) {
+            let Some(probe) = self.cast.probes.get(due.index).map(Arc::clone) else {
+                continue;
+            };
+            self.logbook
+                .plan(&probe.name, self.table.next_of(due.index));
+            if self.is_running(&probe.name) {
+                tracing::warn!(
+                    probe = probe.name,
+                    "a run was due while the one before is still going: skipped"
+                );
+                self.logbook.skip(&probe.name);
+                self.counters.skip(&probe.name);
+            } else {
+                self.fire(due.index, &probe, due.planned);
+            }
+        }
+    }
+
+    fn is_running(&self, probe: &str) -> bool {
+        self.running.values().any(|(running, _)| running == probe)
+    }
+
+    fn fire(&mut self, index: usize, probe: &Arc<ProbePlan>, planned: DateTime<Utc>) {
+        let start = Start {
+            index,
+            probe: Arc::clone(probe),
+            overdue: Arc::default(),
+        };
+        let Some(performance) = (self.cast.launch)(&start, self.stop.subscribe()) else {
+            return;
+        };
+        self.counters.begin(&probe.name);
+        self.logbook
+            .begin(&probe.name, (self.clock)(), Arc::clone(&start.overdue));
+        let run = self.runs.spawn(performance);
+        self.running.insert(run.id(), (probe.name.clone(), planned));
+    }
+
+    fn on_end(&mut self, ended: Result<(Id, Report), tokio::task::JoinError>) {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let Some((probe, planned)) = self.running.remove(&id) else {
+            return;
+        };
+        match ended {
+            Ok((_, report)) => {
+                // One that a reload took away in the meantime has no series any more.
+                if self.logbook.has(&probe) {
+                    self.counters.end(&report);
+                }
+                log(&report, planned);
+                self.logbook.end(&Arc::new(report));
+            }
+            Err(error) => {
+                tracing::error!(
+                    probe,
+                    "the run broke off, which is a fault of mailprobe: {error}"
+                );
+                self.logbook.abandon(&probe);
+            }
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        // Whoever asked and went away has no need of the answer.
+        match command {
+            Command::Run { probe, reply } => {
+                let _ = reply.send(self.run_now(&probe));
+            }
+            Command::Reload { reply } => {
+                let _ = reply.send(self.read_again());
+            }
+        }
+    }
+
+    fn run_now(&mut self, name: &str) -> Asked {
+        let found = self.cast.probes.iter().position(|probe| probe.name == name);
+        let Some((index, probe)) = found.and_then(|index| {
+            let probe = self.cast.probes.get(index)?;
+            Some((index, Arc::clone(probe)))
+        }) else {
+            return Asked::Unknown;
+        };
+        if self.is_running(name) {
+            return Asked::Running;
+        }
+        if let Some(last) = self.asked.get(name)
+            && last.elapsed() < self.min_interval
+        {
+            return Asked::TooSoon(self.min_interval.saturating_sub(last.elapsed()));
+        }
+        self.asked.insert(name.to_owned(), Instant::now());
+        let now = (self.clock)();
+        self.fire(index, &probe, now);
+        Asked::Begun
+    }
+
+    /// Takes a new config into use; a bad one changes nothing.
+    fn read_again(&mut self) -> Result<(), String> {
+        match (self.reload)() {
+            Ok(cast) => {
+                let now = (self.clock)();
+                let mut table = timetable(&cast.probes, now, self.monotonic());
+                table.take_over(&self.table);
+                self.table = table;
+                self.cast = cast;
+                for gone in self.logbook.set_probes(&self.cast.probes) {
+                    self.counters.forget(&gone);
+                    self.asked.remove(&gone);
+                }
+                self.counters.reload(Some(now));
+                self.tell_plans();
+                tracing::info!(probes = self.cast.probes.len(), "the config was read again");
+                Ok(())
+            }
+            Err(error) => {
+                self.counters.reload(None);
+                tracing::error!("the config was not taken, the old one stays in use:\n{error}");
+                Err(error)
+            }
+        }
+    }
+
+    fn tell_plans(&self) {
+        for (index, probe) in self.cast.probes.iter().enumerate() {
+            self.logbook.plan(&probe.name, self.table.next_of(index));
+        }
+    }
+
+    /// Ends the runs under way: each is told to, cleans up and reports.
+    async fn end(&mut self) {
+        self.stop.send_replace(true);
+        let end = Instant::now() + STOP_LIMIT;
+        while let Ok(Some(ended)) = timeout_at(end, self.runs.join_next_with_id()).await {
+            self.on_end(ended);
+        }
+        for (probe, _) in self.running.values() {
+            tracing::warn!(probe, "the run did not end in time and is cut off");
+        }
+        self.runs.shutdown().await;
+    }
+}
+
+fn timetable(probes: &[Arc<ProbePlan>], now: DateTime<Utc>, monotonic: Duration) -> Timetable {
+    let probes = probes
+        .iter()
+        .map(|probe| (probe.name.as_str(), &probe.schedule, probe.jitter));
+    Timetable::new(probes, now, monotonic)
+}
+
+/// The one line of a run at `info`.
+fn log(report: &Report, planned: DateTime<Utc>) {
+    let late: TimeDelta = report.started_at - planned;
+    tracing::info!(
+        probe = report.probe,
+        token = report.run,
+        verdict = report.verdict.name(),
+        success = report.success,
+        cause = report.cause.as_ref().map(|cause| cause.code.name()),
+        duration_seconds = report.duration_seconds,
+        delivery_seconds = report.delivery_seconds,
+        delivery_error_seconds = report.delivery_error_seconds,
+        start_delay_seconds = late.as_seconds_f64(),
+        folder = report.folder,
+        message_id = report.sender.message_id,
+        late_arrivals = report.late_arrivals.len(),
+        warnings = report.warnings.len(),
+        "{}",
+        report.sentence()
+    );
+    for warning in &report.warnings {
+        tracing::warn!(
+            probe = report.probe,
+            token = report.run,
+            code = warning.code.name(),
+            hint = warning.hint,
+            "{}",
+            warning.summary
+        );
+    }
+}
+
+#[cfg(test)]
+#[path = "scheduler/tests.rs"]
+mod tests;

@@ -1,0 +1,128 @@
+//! What the scheduler's runs need of the world: edges that outlive runs, and a queue before each sink.
+
+use super::{Cast, Launch, Start};
+use crate::config::plan::Plan;
+use crate::metrics::Counters;
+use crate::runner::{self, EdgeError, Edges, Options};
+use crate::sinks::queue::{Heard, Queue};
+use futures_util::future::join_all;
+use std::sync::Arc;
+use tokio::time::{Instant, timeout_at};
+
+/// The edges of the config in use.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    edges: Arc<Edges>,
+    /// One before each sink, in their order.
+    queues: Vec<Arc<Queue>>,
+    plan: Plan,
+}
+
+impl Stage {
+    /// Sets up what a config names; connects to nothing.
+    ///
+    /// # Errors
+    /// A `ca_file` that cannot be read.
+    pub fn new(plan: Plan, counters: &Arc<Counters>) -> Result<Self, EdgeError> {
+        let edges = Edges::new(&plan)?;
+        Ok(Self::of(plan, edges, &[], counters))
+    }
+
+    /// The same for a config that takes the place of another: what is as it was goes on undisturbed.
+    ///
+    /// # Errors
+    /// As [`Stage::new`].
+    pub fn renewed(&self, plan: Plan, counters: &Arc<Counters>) -> Result<Self, EdgeError> {
+        let edges = Edges::renewed(&plan, &self.edges)?;
+        Ok(Self::of(plan, edges, &self.queues, counters))
+    }
+
+    fn of(plan: Plan, edges: Edges, old: &[Arc<Queue>], counters: &Arc<Counters>) -> Self {
+        for mailbox in edges.mailboxes() {
+            mailbox.linger();
+        }
+        let queues = edges
+            .sinks()
+            .iter()
+            .map(|sink| {
+                let known = old.iter().find(|queue| Arc::ptr_eq(queue.sink(), sink));
+                if let Some(queue) = known {
+                    return Arc::clone(queue);
+                }
+                counters.sink(sink.name());
+                let counters = Arc::clone(counters);
+                let heard: Heard = Arc::new(move |sink, result| counters.push(sink, result));
+                Queue::begin(Arc::clone(sink), heard)
+            })
+            .collect();
+        Self {
+            edges: Arc::new(edges),
+            queues,
+            plan,
+        }
+    }
+
+    /// The config.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What the scheduler is to run.
+    #[must_use]
+    pub fn cast(&self) -> Cast {
+        Cast {
+            probes: self.plan.probes.clone(),
+            launch: self.launch(),
+        }
+    }
+
+    fn launch(&self) -> Launch {
+        let edges = Arc::clone(&self.edges);
+        let queues: Vec<_> = self
+            .plan
+            .sinks
+            .iter()
+            .cloned()
+            .zip(self.queues.iter().cloned())
+            .collect();
+        Box::new(move |start: &Start, stop| {
+            let options = Options {
+                keep: false,
+                push: true,
+                eager: false,
+            };
+            let mut job = edges.job(start.index, options, Arc::new(|_| ()))?;
+            job.sinks.clear();
+            job.queues = queues
+                .iter()
+                .filter(|(plan, _)| plan.takes(&start.probe.name))
+                .map(|(_, queue)| Arc::clone(queue))
+                .collect();
+            job.overdue = Arc::clone(&start.overdue);
+            Some(Box::pin(runner::run(job, stop)))
+        })
+    }
+
+    /// The queues that the new config has no use for.
+    #[must_use]
+    pub fn queues_gone(&self, new: &Self) -> Vec<Arc<Queue>> {
+        let is_kept = |queue: &&Arc<Queue>| new.queues.iter().any(|one| Arc::ptr_eq(one, queue));
+        self.queues
+            .iter()
+            .filter(|queue| !is_kept(queue))
+            .cloned()
+            .collect()
+    }
+
+    /// Ends all of it: what sinks have not heard they hear until `end`; connections are closed.
+    pub async fn close(&self, end: Instant) {
+        let queues = self.queues.iter().map(|queue| queue.close(end));
+        // A mailbox that many probes share is closed once and found closed by the others.
+        let mailboxes = self.edges.mailboxes().iter().map(|mailbox| mailbox.close());
+        let (_, mailboxes) = tokio::join!(join_all(queues), timeout_at(end, join_all(mailboxes)),);
+        if mailboxes.is_err() {
+            tracing::warn!("a mailbox did not say goodbye in time");
+        }
+    }
+}
