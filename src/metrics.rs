@@ -17,7 +17,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The prefixes of our names, for finding groups in a gateway that hold them.
-pub const PREFIXES: [&str; 2] = ["email_roundtrip_", "mailprobe_"];
+pub const PREFIXES: [&str; 2] = [OF_RUNS, "mailprobe_"];
+
+/// What the names of an older script's metrics begin with, as ours of a run's outcome do.
+pub const OF_RUNS: &str = "email_roundtrip_";
 
 /// How the lines of a push begin that tell most in the least room.
 pub const HEADLINES: [&str; 5] = [

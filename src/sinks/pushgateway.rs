@@ -19,8 +19,6 @@ const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
 /// The label that tells our probes apart.
 const PROBE: &str = "probe";
 const JOB: &str = "job";
-/// What the names of an older script's metrics begin with, as ours of a run's outcome do.
-const OF_RUNS: &str = "email_roundtrip_";
 
 /// A gateway.
 #[derive(Debug)]
@@ -212,7 +210,9 @@ impl Pushgateway {
             }
             (None, None, Some(_)) => {
                 // Without a probe, what is checked beside the runs is ours; the outcome of a run is not.
-                let (name, _) = ours.iter().find(|(name, _)| name.starts_with(OF_RUNS))?;
+                let (name, _) = ours
+                    .iter()
+                    .find(|(name, _)| name.starts_with(metrics::OF_RUNS))?;
                 format!(
                     "has `{name}` and no probe: an older script left it, and it alarms for ever"
                 )

@@ -34,7 +34,15 @@ fn sources(below: &str) -> Vec<(String, String)> {
 
 /// What is compiled into the program: no `#[cfg(test)]` module, which stands last, and no comments.
 fn without_tests_and_comments(text: &str) -> String {
-    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let begins_tests = |at: &usize| {
+        let next = text[*at..].lines().nth(1).unwrap_or_default();
+        next.contains("mod ") && next.ends_with('{')
+    };
+    let end = text
+        .match_indices("#[cfg(test)]\n")
+        .map(|(at, _)| at)
+        .find(begins_tests);
+    let code = &text[..end.unwrap_or(text.len())];
     code.lines()
         .filter(|line| !line.trim_start().starts_with("//"))
         .collect::<Vec<_>>()

@@ -1,12 +1,13 @@
 //! `mailprobe run`: what stdout and the sinks get, and how the process ends.
 
-use crate::world::{Stage, finish, program, run};
+use crate::world::{Gate, Stage, finish, program, run};
 use mailprobe::demo::Fault;
 use mailprobe::demo::brevo::{Behaviour, error};
 use mailprobe::demo::http::Response;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 const JSON: [&str; 2] = ["--output", "json"];
@@ -213,6 +214,34 @@ fn a_429_is_waited_out_as_its_header_says_and_told_as_a_warning() {
         "{report}"
     );
     assert_eq!(ran.code, Some(0));
+}
+
+#[test]
+fn a_wait_that_brevo_asks_for_does_not_use_up_the_looks() {
+    let stage = Stage::new(None);
+    let limited = error(429, "too_many_requests", "slow down");
+    let limited = limited.with_header("x-sib-ratelimit-reset", "4");
+    let mut state = stage.world().brevo().state();
+    state.next.push_back(Behaviour::Answer(limited));
+    drop(state);
+    let text = std::fs::read_to_string(stage.config()).unwrap();
+    let port = text.lines().find(|line| line.starts_with("port ")).unwrap();
+    let gate = Gate::before(port.rsplit(' ').next().unwrap());
+    let config = stage.config_with(&[
+        (port, &format!("port     = {}", gate.port)),
+        ("\"4500ms\"", "\"30s\""),
+    ]);
+    let ran = run(&[
+        "run",
+        "--output",
+        "json",
+        "--config",
+        config.to_str().unwrap(),
+    ]);
+    assert_eq!(ran.report()["verdict"], "delivered", "{ran:#?}");
+    // Looking on for these four seconds would take more than three hundred.
+    let sent = gate.sent.load(Ordering::SeqCst);
+    assert!((20..260).contains(&sent), "{sent} commands");
 }
 
 #[test]

@@ -1,11 +1,9 @@
 //! SIGTERM and SIGINT: the wait ends, what is known is pushed, nobody is paged.
 
-use crate::world::{Stage, finish, program, signal, wait_until};
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use crate::world::{Gate, Stage, finish, program, signal, wait_until};
+use std::net::TcpListener;
 use std::process::Child;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A run whose message does not come for a long time.
@@ -122,39 +120,6 @@ fn a_push_that_hangs_is_cut_short_after_a_signal_and_the_report_says_so() {
     drop(connection);
 }
 
-/// A way to a server that can be frozen: nothing closes, and nothing passes any more.
-fn gate(port: &str) -> (u16, Arc<AtomicBool>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let own = listener.local_addr().unwrap().port();
-    let frozen = Arc::new(AtomicBool::new(false));
-    let freeze = Arc::clone(&frozen);
-    let target = format!("127.0.0.1:{port}");
-    std::thread::spawn(move || {
-        let mut kept = Vec::new();
-        for client in listener.incoming() {
-            let client = client.unwrap();
-            let server = TcpStream::connect(&target).unwrap();
-            for (mut from, mut to) in [
-                (client.try_clone().unwrap(), server.try_clone().unwrap()),
-                (server.try_clone().unwrap(), client.try_clone().unwrap()),
-            ] {
-                let freeze = Arc::clone(&freeze);
-                std::thread::spawn(move || {
-                    let mut buffer = [0; 4096];
-                    while let Ok(count) = from.read(&mut buffer) {
-                        let is_frozen = freeze.load(Ordering::SeqCst);
-                        if count == 0 || (!is_frozen && to.write_all(&buffer[..count]).is_err()) {
-                            return;
-                        }
-                    }
-                });
-            }
-            kept.push((client, server));
-        }
-    });
-    (own, frozen)
-}
-
 #[test]
 fn a_run_whose_mailbox_and_sinks_all_hang_is_over_25_seconds_after_the_signal() {
     let stage = Stage::new(None);
@@ -162,11 +127,11 @@ fn a_run_whose_mailbox_and_sinks_all_hang_is_over_25_seconds_after_the_signal() 
     let text = std::fs::read_to_string(stage.config()).unwrap();
     let line = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap();
     let imap = line("port ").rsplit(' ').next().unwrap();
-    let (port, frozen) = gate(imap);
+    let gate = Gate::before(imap);
     let config = stage.config_with(&[
         ("late_after = \"2500ms\"", "late_after = \"5m\""),
         ("timeout    = \"4500ms\"", "timeout    = \"15m\""),
-        (line("port "), &format!("port     = {port}")),
+        (line("port "), &format!("port     = {}", gate.port)),
         (
             line("url "),
             &format!("url  = \"http://{}\"", silent.local_addr().unwrap()),
@@ -178,7 +143,7 @@ fn a_run_whose_mailbox_and_sinks_all_hang_is_over_25_seconds_after_the_signal() 
         .spawn()
         .unwrap();
     wait_until("the message is sent", || stage.sends() == 1);
-    frozen.store(true, Ordering::SeqCst);
+    gate.frozen.store(true, Ordering::SeqCst);
     let begun = Instant::now();
     signal(child.id(), "TERM");
     let ran = finish(child);

@@ -2,8 +2,11 @@
 
 use mailprobe::demo::{Fault, World};
 use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -205,5 +208,54 @@ pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
     while !condition() {
         assert!(Instant::now() < end, "after 20 s still not: {what}");
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A way to a server that counts what the client sends, and can be frozen: nothing closes, and nothing passes any more.
+pub struct Gate {
+    pub port: u16,
+    pub frozen: Arc<AtomicBool>,
+    pub sent: Arc<AtomicUsize>,
+}
+
+impl Gate {
+    pub fn before(port: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let own = listener.local_addr().unwrap().port();
+        let (frozen, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let gate = Self {
+            port: own,
+            frozen: Arc::clone(&frozen),
+            sent: Arc::clone(&sent),
+        };
+        let target = format!("127.0.0.1:{port}");
+        std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            for client in listener.incoming() {
+                let client = client.unwrap();
+                let server = TcpStream::connect(&target).unwrap();
+                let ignored = Arc::<AtomicUsize>::default();
+                for (mut from, mut to, count) in [
+                    (client.try_clone(), server.try_clone(), &sent),
+                    (server.try_clone(), client.try_clone(), &ignored),
+                ]
+                .map(|(from, to, count)| (from.unwrap(), to.unwrap(), Arc::clone(count)))
+                {
+                    let frozen = Arc::clone(&frozen);
+                    std::thread::spawn(move || {
+                        let mut buffer = [0; 4096];
+                        while let Ok(length) = from.read(&mut buffer) {
+                            count.fetch_add(1, Ordering::SeqCst);
+                            let passes = !frozen.load(Ordering::SeqCst);
+                            if length == 0 || (passes && to.write_all(&buffer[..length]).is_err()) {
+                                return;
+                            }
+                        }
+                    });
+                }
+                kept.push((client, server));
+            }
+        });
+        gate
     }
 }
