@@ -7,7 +7,8 @@ mod surroundings;
 pub use counters::Counters;
 pub use surroundings::encode_surroundings;
 
-use crate::probe::report::{ForMetrics, Report};
+use crate::probe::arrival;
+use crate::probe::report::{AuthResult, ForMetrics, Report};
 use crate::probe::surroundings::Surroundings;
 use crate::probe::verdict::{CauseCode, Stage, Verdict};
 use chrono::{DateTime, Utc};
@@ -108,6 +109,22 @@ const LAST_DELIVERY_ERROR: Metric = Metric {
     name: "mailprobe_last_delivery_error_seconds",
     help: "How much earlier the message may have been there at most.",
 };
+const HOPS: Metric = Metric {
+    name: "mailprobe_hops",
+    help: "How many servers took the last message that was seen on its way.",
+};
+const HOP_DELAY_MAX: Metric = Metric {
+    name: "mailprobe_hop_delay_seconds_max",
+    help: "Its longest delay at one hop that no disagreement of clocks explains; NaN if no hop tells its time.",
+};
+const SPAM_SCORE: Metric = Metric {
+    name: "mailprobe_spam_score",
+    help: "The points that the spam filter gave it.",
+};
+const AUTHENTICATION: Metric = Metric {
+    name: "mailprobe_authentication",
+    help: "1 for the result of each method as our border saw it, 0 for every other one; NaN for a method that it did not tell of.",
+};
 const CERTIFICATE_EXPIRY: Metric = Metric {
     name: "mailprobe_certificate_expiry_timestamp_seconds",
     help: "The end of validity of the certificate that each endpoint showed.",
@@ -191,6 +208,35 @@ fn arrival(page: &Page, report: &Report) {
         page.value(&LAST_ARRIVAL, unix(seen_at));
         page.value(&LAST_DELIVERY, known(report.delivery_seconds));
         page.value(&LAST_DELIVERY_ERROR, known(report.delivery_error_seconds));
+        way(&page, report);
+    }
+}
+
+/// What the message told of its way. Without its word nothing is pushed, and the gateway keeps the last one.
+fn way(page: &Page, report: &Report) {
+    if let Some(hops) = &report.hops {
+        let count = u32::try_from(hops.len()).unwrap_or(u32::MAX);
+        page.value(&HOPS, f64::from(count));
+        let slowest = arrival::slowest(hops).map(|(seconds, _)| seconds);
+        page.value(&HOP_DELAY_MAX, known(slowest));
+    }
+    if let Some(score) = report.spam.as_ref().and_then(|spam| spam.score) {
+        page.value(&SPAM_SCORE, score);
+    }
+    let Some(authentication) = &report.authentication else {
+        return;
+    };
+    for (method, told) in [
+        ("spf", &authentication.spf),
+        ("dkim", &authentication.dkim),
+        ("dmarc", &authentication.dmarc),
+    ] {
+        let told = told.as_ref().map(|told| told.result);
+        for result in AuthResult::ALL {
+            let value = told.map(|told| f64::from(u8::from(told == result)));
+            let labels = [("method", method), ("result", result.name())];
+            page.set(&AUTHENTICATION, &labels, known(value));
+        }
     }
 }
 

@@ -274,6 +274,10 @@ ca_file  = "{directory}/ca.pem"
 username = "spam@example.org"
 password = {{ file = "{directory}/imap-password" }}
 
+[path]
+border       = ["{NAME}"]
+authserv_ids = ["{NAME}"]
+
 [[sink]]
 type = "pushgateway"
 url  = "http://{gateway}"

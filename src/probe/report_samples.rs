@@ -1,11 +1,29 @@
 //! Reports for tests.
 
 use super::{ForMetrics, LateArrival, Report, SCHEMA, SenderReport, StageTime};
+use crate::probe::arrival::{self, Arrival};
+use crate::probe::path::{PathPlan, Pattern};
 use crate::probe::verdict::{Cause, CauseCode, Stage, Verdict};
 use chrono::{DateTime, TimeDelta, Utc};
 
 fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::seconds(1_795_000_000 + seconds)
+}
+
+/// Two hops, a good signature, nothing said of DMARC.
+fn way() -> Arrival {
+    let raw = "Received: from mail.example.org ([127.0.0.1]) by mailserver-0 with LMTP id a; Wed, 18 Nov 2026 11:06:43 +0000
+Received: from a.example.net (a.example.net [192.0.2.20]) by mail.example.org (Postfix) with ESMTP id 4F2A; Wed, 18 Nov 2026 11:06:42 +0000 (UTC)
+Authentication-Results: mail.example.org; dkim=pass header.d=example.org header.s=brevo1; spf=softfail smtp.mailfrom=a@example.net
+X-Spamd-Result: default: False [0.64 / 15.00]; MV_CASE(0.50)[]
+";
+    let ours = || vec![Pattern::new("mail.example.org")];
+    let path = PathPlan {
+        border: ours(),
+        authserv_ids: ours(),
+        ..PathPlan::default()
+    };
+    arrival::read(raw.as_bytes(), &path, Some(at(1)))
 }
 
 /// A run that was delivered, with nothing to say beside that.
@@ -17,6 +35,7 @@ pub fn delivered() -> Report {
         (Stage::Inspect, 0.02),
         (Stage::Cleanup, 0.03),
     ];
+    let way = way();
     Report {
         schema: SCHEMA,
         probe: "external".to_owned(),
@@ -36,9 +55,9 @@ pub fn delivered() -> Report {
         stages: stages
             .map(|(name, seconds)| StageTime { name, seconds })
             .to_vec(),
-        hops: None,
-        authentication: None,
-        spam: None,
+        hops: Some(way.hops),
+        authentication: way.authentication,
+        spam: way.spam,
         sender: SenderReport {
             kind: "brevo".to_owned(),
             message_id: Some("<1@smtp-relay.mailin.fr>".to_owned()),

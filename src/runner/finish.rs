@@ -2,8 +2,9 @@
 
 use super::{Job, Running, compose};
 use crate::mailboxes::{CleanUp, Cleaned, Phase};
+use crate::probe::arrival::{self, Arrival};
 use crate::probe::compose::{Message, Occasion};
-use crate::probe::diagnosis::{Evidence, Standing};
+use crate::probe::diagnosis::{Evidence, Standing, Way};
 use crate::probe::message;
 use crate::probe::report::{ForMetrics, Push, Report, SCHEMA, SenderReport, StageTime, seconds};
 use crate::probe::run::Outcome;
@@ -69,6 +70,7 @@ struct Aftermath {
     inspect: Option<Duration>,
     cleanup: Option<Duration>,
     token_found_in: Option<Vec<crate::probe::report::TokenPlace>>,
+    arrival: Option<Arrival>,
     cleaned: Cleaned,
 }
 
@@ -105,7 +107,8 @@ impl Running {
         if let Some(seen) = &self.seen {
             let begun = Instant::now();
             let raw = watch.read(seen, READ_LIMIT).await;
-            after.token_found_in = raw.map(|raw| message::token_places(&raw, token));
+            after.token_found_in = raw.as_ref().map(|raw| message::token_places(raw, token));
+            after.arrival = raw.map(|raw| self.read_arrival(&raw));
             after.inspect = Some(begun.elapsed());
         }
         let begun = Instant::now();
@@ -144,6 +147,7 @@ impl Running {
         let outcome = self.run.clone().conclude(gave_up, |evidence| {
             self.complete(evidence);
             evidence.late_arrivals.clone_from(&after.cleaned.late);
+            evidence.arrival.clone_from(&after.arrival);
         });
         let standing = match outcome.seen {
             Some(_) => Standing::Arrived,
@@ -158,6 +162,12 @@ impl Running {
         let mut warnings = outcome.warnings;
         warnings.extend(after.cleaned.warnings);
         warnings.extend(self.job.board.surroundings().warnings());
+        let arrival = after.arrival;
+        warnings.extend(arrival.iter().flat_map(|arrival| arrival.warnings.clone()));
+        let (authentication, spam) = arrival
+            .as_ref()
+            .map(|arrival| (arrival.authentication.clone(), arrival.spam.clone()))
+            .unwrap_or_default();
         let mut report = Report {
             schema: SCHEMA,
             probe: probe.name.clone(),
@@ -175,9 +185,9 @@ impl Running {
             delivery_error_seconds: times.delivery_error,
             folder: outcome.seen.map(|seen| seen.folder),
             stages,
-            hops: None,
-            authentication: None,
-            spam: None,
+            hops: arrival.map(|arrival| arrival.hops),
+            authentication,
+            spam,
             sender: SenderReport {
                 kind: self.job.sender.kind().to_owned(),
                 message_id: yes.as_ref().and_then(|yes| yes.message_id.clone()),
@@ -197,6 +207,18 @@ impl Running {
         };
         hide_secrets(&mut report);
         report
+    }
+
+    /// What the message tells of its way. It was sent when the first attempt began.
+    fn read_arrival(&self, raw: &[u8]) -> Arrival {
+        let sent_at = self.attempt_begun.map(|begun| self.started_at + begun);
+        let mut read = arrival::read(raw, &self.job.path, sent_at);
+        if self.way() == Way::Inside {
+            // A sender inside has a private address by right.
+            read.warnings
+                .retain(|warning| warning.code != CauseCode::ProxyHeaderLost);
+        }
+        read
     }
 
     /// Adds to the evidence what the state machine does not know.
