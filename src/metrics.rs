@@ -208,7 +208,7 @@ fn arrival(page: &Page, report: &Report) {
         page.value(&LAST_ARRIVAL, unix(seen_at));
         page.value(&LAST_DELIVERY, known(report.delivery_seconds));
         page.value(&LAST_DELIVERY_ERROR, known(report.delivery_error_seconds));
-        way(&page, report);
+        way(page, report);
     }
 }
 
