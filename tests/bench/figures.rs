@@ -75,7 +75,11 @@ fn main() -> ExitCode {
 }
 
 fn site() -> (Site, Stored) {
-    let site = Site::start();
+    let mut site = Site::start();
+    site.with(|settings| {
+        settings.late_after = "60s".to_owned();
+        settings.timeout = "90s".to_owned();
+    });
     // The first delivery makes the Maildir.
     site.run().assert("delivered", None, 0);
     let stored = Stored::watch(&site.dovecot.maildir());
