@@ -1,7 +1,7 @@
 //! The checks of mail ports against real Postfix (postscreen and smtpd), Dovecot and HAProxy.
 
 use crate::common::ways_in::{LISTENERS, Settings, WaysIn};
-use crate::common::{closed_port, wait_until};
+use crate::common::{Site, closed_port, wait_until};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -304,4 +304,50 @@ fn the_border_hop_shows_the_client_that_the_header_named() {
         message.contains("from outside.example.net (unknown [192.0.2.1])"),
         "{message}"
     );
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn a_run_checks_the_listeners_once_and_tells_the_gateway_in_a_group_without_a_probe() {
+    let ways_in = WaysIn::start(Settings::default());
+    let mut site = Site::start();
+    let closed = closed_port();
+    let listeners = ways_in.listeners() + &ways_in.listener("pop3s", "pop3s", closed, false);
+    site.with(|settings| settings.more = format!("\n{listeners}"));
+    let output = site.see(&["run", "--output", "json", "--push"]);
+    assert_eq!(output.code, Some(0), "{output:#?}");
+    // Told once, on stderr.
+    let told = output.stderr.matches("listener `pop3s`").count();
+    assert_eq!(told, 1, "{output:#?}");
+    let value = |name: &str, endpoint: &str| {
+        site.gateway.value(&format!(
+            "{name}{{endpoint=\"{endpoint}\",instance=\"\",job=\"email-roundtrip-monitor\"}}"
+        ))
+    };
+    let up = |endpoint: &str| value("mailprobe_listener_up", endpoint);
+    assert_eq!(
+        up("imaps-proxy").as_deref(),
+        Some("1"),
+        "{}",
+        site.gateway.metrics()
+    );
+    assert_eq!(up("pop3s").as_deref(), Some("0"));
+    let took = value("mailprobe_listener_handshake_seconds", "pop3s");
+    assert_eq!(took.as_deref(), Some("NaN"));
+    // One certificate was not seen, so the row is left as it was: not there.
+    let end = "mailprobe_certificate_expiry_timestamp_seconds";
+    assert_eq!(value(end, "imaps"), None);
+    // The group is ours, and no left-over; an older script's in the same place is one.
+    let check = site.see(&["check", "--output", "json"]);
+    assert!(!check.stdout.contains("older script"), "{check:#?}");
+    assert!(check.stdout.contains("listener `pop3s`"), "{check:#?}");
+    let old = "# TYPE email_roundtrip_success gauge\nemail_roundtrip_success 1\n";
+    site.gateway
+        .request("POST", "/metrics/job/email-roundtrip-monitor", old);
+    let check = site.see(&["check"]);
+    assert!(
+        check.stdout.contains("an older script left it"),
+        "{check:#?}"
+    );
+    assert_eq!(check.code, Some(1));
 }
