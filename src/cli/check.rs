@@ -32,6 +32,7 @@ const PART_LIMIT: Duration = Duration::from_secs(45);
 Examples:
   mailprobe check
   mailprobe check external
+  mailprobe check --write
   mailprobe check --listeners --output json
   mailprobe check --output json | jq 'select(.level != \"ok\")'"
 )]
@@ -42,8 +43,11 @@ pub(super) struct Arguments {
     /// What stdout gets: lines for people, or one JSON object a finding
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output: Format,
+    /// Also take steps that change something: a message stored and deleted, a test push to Uptime Kuma
+    #[arg(long)]
+    write: bool,
     /// Check the mail ports only; needs no secrets
-    #[arg(long, conflicts_with = "probes")]
+    #[arg(long, conflicts_with_all = ["probes", "write"])]
     listeners: bool,
 }
 
@@ -94,11 +98,14 @@ async fn all(arguments: &Arguments, plan: &Plan) -> bool {
     }
     for (name, mailbox) in distinct(plan, |probe| (&probe.mailbox.name, &probe.mailbox)) {
         let part = format!("mailbox `{name}`");
-        let work = mailbox::check(part.clone(), mailbox);
+        let work = mailbox::check(part.clone(), mailbox, arguments.write);
         parts.push((part, Box::pin(work)));
     }
     for sink in &plan.sinks {
-        parts.push(("a sink".to_owned(), Box::pin(sink::check(plan, sink))));
+        parts.push((
+            "a sink".to_owned(),
+            Box::pin(sink::check(plan, sink, arguments.write)),
+        ));
     }
     if !plan.listeners.is_empty() {
         let work = listeners::check(&plan.listeners);

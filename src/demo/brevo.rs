@@ -117,6 +117,14 @@ impl Brevo {
         match (request.method.as_str(), path) {
             ("POST", "/smtp/email") => self.send(&request),
             ("GET", "/account") => self.account(),
+            ("GET", "/senders") => Response::json(
+                200,
+                &json!({ "senders": [{ "id": 1, "name": "Monitoring", "email": "monitoring@example.org", "active": true }] }),
+            ),
+            ("GET", "/senders/domains") => Response::json(
+                200,
+                &json!({ "domains": [{ "id": "1", "domain_name": "example.org", "authenticated": true, "verified": true }] }),
+            ),
             ("GET", "/smtp/blockedContacts") => self.blocked_contacts(&request),
             ("DELETE", path) if path.starts_with("/smtp/blockedContacts/") => self.unblock(path),
             ("GET", "/smtp/statistics/events") => self.events(&request),

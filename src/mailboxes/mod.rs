@@ -201,6 +201,16 @@ impl Mailbox {
         }
     }
 
+    /// How far the server's clock is off, measured with a message that is stored and deleted.
+    ///
+    /// # Errors
+    /// What could not be done.
+    pub async fn clock(&self, limit: Duration) -> Result<imap::Clock, Cause> {
+        match self {
+            Self::Imap(mailbox) => mailbox.clock(limit).await,
+        }
+    }
+
     /// Whether it is spoken to over TLS.
     #[must_use]
     pub fn is_tls(&self) -> bool {

@@ -5,6 +5,9 @@
 mod answers;
 mod blocks;
 mod events;
+mod identity;
+
+pub use identity::Identity;
 
 use super::Inquiry;
 use crate::config::plan::BrevoPlan;
@@ -115,6 +118,22 @@ impl Brevo {
             credits: plan.and_then(|plan| plan.credits),
             relay_enabled: body.relay.and_then(|relay| relay.enabled),
         })
+    }
+
+    /// Whether the account may send from the address that messages are from.
+    ///
+    /// # Errors
+    /// Why that cannot be told.
+    pub async fn identity(&self, limit: Duration) -> Result<Identity, Cause> {
+        identity::of(self, limit).await
+    }
+
+    /// Whether the account has this recipient on its block list, and why, and whether the next run lifts that.
+    ///
+    /// # Errors
+    /// Why that cannot be told.
+    pub async fn block(&self, to: &str, limit: Duration) -> Result<Option<(Cause, bool)>, Cause> {
+        blocks::block(self, to, limit).await
     }
 
     /// A question beside sending; anything but 2xx is a cause.

@@ -88,6 +88,11 @@ impl UptimeKuma {
         }
     }
 
+    /// Pushes once that all is well, to see whether the monitor takes it. For `check --write`.
+    pub async fn push_test(&self, limit: Duration) -> Push {
+        self.get(true, "mailprobe check --write", None, limit).await
+    }
+
     async fn get(&self, up: bool, message: &str, ping: Option<u64>, limit: Duration) -> Push {
         let message: String = message.chars().take(LONGEST_MESSAGE).collect();
         let mut query = vec![

@@ -10,6 +10,7 @@
 )]
 
 mod alert_rules;
+mod check;
 #[path = "../common/mod.rs"]
 mod common;
 mod crowded;

@@ -5,9 +5,10 @@ use super::finding::{Finding, Level};
 use crate::config::plan::{Plan, ProbePlan, SinkPlan};
 use crate::probe::budget;
 use crate::sinks::Sink;
+use crate::sinks::uptime_kuma::UptimeKuma;
 use chrono::Utc;
 
-pub(super) async fn check(plan: &Plan, sink: &SinkPlan) -> Vec<Finding> {
+pub(super) async fn check(plan: &Plan, sink: &SinkPlan, writes: bool) -> Vec<Finding> {
     let made = match Sink::new(sink) {
         Ok(made) => made,
         Err(error) => return vec![Finding::new("sink", Level::Fail, error.to_string())],
@@ -47,15 +48,7 @@ pub(super) async fn check(plan: &Plan, sink: &SinkPlan) -> Vec<Finding> {
             }
         }
         (Sink::UptimeKuma(kuma), SinkPlan::UptimeKuma(kuma_plan)) => {
-            let mut findings = vec![match kuma.is_reachable(PART_LIMIT).await {
-                Ok(()) => Finding::new(
-                    &part,
-                    Level::Ok,
-                    "answers; whether the token is right shows with the first push",
-                ),
-                Err(error) => Finding::new(&part, Level::Fail, error)
-                    .hint("is it up, and does this machine get there?"),
-            }];
+            let mut findings = vec![of_kuma(&part, kuma, writes).await];
             let probe = plan
                 .probes
                 .iter()
@@ -64,6 +57,27 @@ pub(super) async fn check(plan: &Plan, sink: &SinkPlan) -> Vec<Finding> {
             findings
         }
         (Sink::UptimeKuma(_), SinkPlan::Pushgateway(_)) => Vec::new(),
+    }
+}
+
+async fn of_kuma(part: &str, kuma: &UptimeKuma, writes: bool) -> Finding {
+    if writes {
+        let push = kuma.push_test(PART_LIMIT).await;
+        return match (push.error, push.hint) {
+            (None, _) => Finding::new(part, Level::Ok, "took a test push"),
+            (Some(error), hint) => {
+                Finding::new(part, Level::Fail, error).hint(hint.unwrap_or_default())
+            }
+        };
+    }
+    match kuma.is_reachable(PART_LIMIT).await {
+        Ok(()) => Finding::new(
+            part,
+            Level::Ok,
+            "answers; whether the token is right shows with the first push, or with --write",
+        ),
+        Err(error) => Finding::new(part, Level::Fail, error)
+            .hint("is it up, and does this machine get there?"),
     }
 }
 

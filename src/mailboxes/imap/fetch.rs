@@ -71,6 +71,28 @@ pub(super) async fn message(
     Ok(raw)
 }
 
+/// When the server stored this message.
+pub(super) async fn stored_at(
+    session: &mut Session,
+    uid: u32,
+    limit: Duration,
+) -> Result<Option<DateTime<Utc>>, Fault> {
+    let mut stored_at = None;
+    let command = format!("UID FETCH {uid} (UID INTERNALDATE)");
+    session
+        .command(&command, limit, |response| {
+            if let Response::Fetch(_, attributes) = response {
+                for attribute in attributes {
+                    if let AttributeValue::InternalDate(text) = attribute {
+                        stored_at = internal_date(text);
+                    }
+                }
+            }
+        })
+        .await?;
+    Ok(stored_at)
+}
+
 /// Which of these messages are still there.
 pub(super) async fn present(
     session: &mut Session,

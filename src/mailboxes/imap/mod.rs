@@ -1,6 +1,7 @@
 //! IMAP mailboxes, over async-imap behind commands that are checked.
 
 mod cleanup;
+mod clock;
 mod connect;
 mod crew;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod trouble;
 mod watcher;
 mod wire;
 
+pub use clock::Clock;
 pub use trouble::Repeat;
 
 use super::{CleanUp, Cleaned, Observation, OpenFailure, Phase, Seen, Wanted};

@@ -9,7 +9,7 @@ use async_imap::imap_proto::{MailboxDatum, RequestId, Response, Status};
 use std::fmt;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long a command may take.
 pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(30);
@@ -236,6 +236,58 @@ impl Session {
         }
     }
 
+    /// Stores a message in a folder, its name quoted; the UID that it got, where the server tells.
+    ///
+    /// # Errors
+    /// As [`Session::command`].
+    pub(super) async fn append(
+        &mut self,
+        folder: &str,
+        message: &str,
+        limit: Duration,
+    ) -> Result<Option<u32>, Fault> {
+        self.usable()?;
+        self.broken = true;
+        let command = format!("APPEND {folder} {{{}}}", message.len());
+        let stored = timeout(limit, self.append_inner(&command, message)).await;
+        let stored = stored.unwrap_or_else(|_| {
+            let command = command_name(&command);
+            Err(Fault::Deadline { command, limit })
+        });
+        self.broken = stored
+            .as_ref()
+            .is_err_and(|fault| !fault.leaves_session_usable());
+        stored
+    }
+
+    async fn append_inner(&mut self, command: &str, message: &str) -> Result<Option<u32>, Fault> {
+        let tag = self.send(command).await?;
+        // The server asks for the message (RFC 3501 section 7.5), or says at once that it does not want it.
+        loop {
+            match self.read(&mut |_| ()).await? {
+                Said::GoOn => break,
+                Said::Bye => return Err(self.bye()),
+                Said::Done(done, outcome) if done == tag => {
+                    self.tagged(&tag, outcome)?;
+                    return Ok(None);
+                }
+                Said::Done(..) | Said::Other => {}
+            }
+        }
+        let sent = self.inner.run_command_untagged(message).await;
+        sent.map_err(|error| self.lost(&error.to_string()))?;
+        loop {
+            match self.read(&mut |_| ()).await? {
+                Said::Done(done, outcome) if done == tag => {
+                    self.tagged(&tag, outcome)?;
+                    return Ok(append_uid(&self.inner.get_ref().reply(&tag.0)));
+                }
+                Said::Bye => return Err(self.bye()),
+                Said::Done(..) | Said::GoOn | Said::Other => {}
+            }
+        }
+    }
+
     /// Waits for mail, until `end`, or until `wanted` changes. The session is fit for other commands afterwards.
     ///
     /// # Errors
@@ -393,6 +445,13 @@ impl Session {
             let _ = self.command("LOGOUT", limit, |_| ()).await;
         }
     }
+}
+
+/// The UID in `OK [APPENDUID <validity> <uid>] …` (RFC 4315 section 3).
+fn append_uid(reply: &str) -> Option<u32> {
+    let (_, rest) = reply.split_once("[APPENDUID ")?;
+    let (code, _) = rest.split_once(']')?;
+    code.split(' ').nth(1)?.parse().ok()
 }
 
 /// The word or two that name a command, for messages: everything behind may be long.

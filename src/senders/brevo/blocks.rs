@@ -84,6 +84,25 @@ pub(super) async fn prepare(brevo: &Brevo, to: &str, limit: Duration) -> Prepara
     preparation
 }
 
+/// See [`Brevo::block`].
+pub(super) async fn block(
+    brevo: &Brevo,
+    to: &str,
+    limit: Duration,
+) -> Result<Option<(Cause, bool)>, Cause> {
+    let contact = look_up(brevo, to, limit.min(LOOK_UP_LIMIT)).await?;
+    Ok(contact.map(|contact| {
+        let block = Block::of(&contact, to, brevo);
+        let is_lifted = block.is_liftable && brevo.plan.unblock_recipient;
+        let hint = if is_lifted {
+            "the next run lifts it; what did our server refuse for good, and why?"
+        } else {
+            "unblock it at Brevo under Transactional, Settings, Blocked contacts"
+        };
+        (block.stays(hint), is_lifted)
+    }))
+}
+
 async fn look_up(brevo: &Brevo, to: &str, limit: Duration) -> Result<Option<Contact>, Cause> {
     let end = Instant::now() + limit;
     for page in 0..PAGES {
