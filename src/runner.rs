@@ -126,18 +126,28 @@ struct Running {
 pub async fn run(job: Job, stop: watch::Receiver<bool>) -> Report {
     let mut running = Running::new(job);
     running.go(stop.clone()).await;
-    let report = running.finish(stop).await;
+    running.finish(stop).await
+}
+
+/// The one line of a run at `info`; `start_delay` is how long after its time it began, in seconds.
+pub fn log(report: &Report, start_delay: Option<f64>) {
     tracing::info!(
         probe = report.probe,
-        run = report.run,
+        token = report.run,
         verdict = report.verdict.name(),
+        success = report.success,
         cause = report.cause.as_ref().map(|cause| cause.code.name()),
         duration_seconds = report.duration_seconds,
         delivery_seconds = report.delivery_seconds,
+        delivery_error_seconds = report.delivery_error_seconds,
+        start_delay_seconds = start_delay,
+        folder = report.folder,
+        message_id = report.sender.message_id,
+        late_arrivals = report.late_arrivals.len(),
+        warnings = report.warnings.len(),
         "{}",
         report.sentence()
     );
-    report
 }
 
 impl Running {

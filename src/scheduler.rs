@@ -7,6 +7,7 @@ use crate::config::plan::ProbePlan;
 use crate::metrics::Counters;
 use crate::probe::report::Report;
 use crate::probe::timetable::Timetable;
+use crate::runner;
 use chrono::{DateTime, TimeDelta, Utc};
 use logbook::Logbook;
 use std::collections::HashMap;
@@ -330,26 +331,10 @@ fn timetable(probes: &[Arc<ProbePlan>], now: DateTime<Utc>, monotonic: Duration)
     Timetable::new(probes, now, monotonic)
 }
 
-/// The one line of a run at `info`.
+/// What the log says of a run: one line, and one more for each thing that is not as it should be.
 fn log(report: &Report, planned: DateTime<Utc>) {
     let late: TimeDelta = report.started_at - planned;
-    tracing::info!(
-        probe = report.probe,
-        token = report.run,
-        verdict = report.verdict.name(),
-        success = report.success,
-        cause = report.cause.as_ref().map(|cause| cause.code.name()),
-        duration_seconds = report.duration_seconds,
-        delivery_seconds = report.delivery_seconds,
-        delivery_error_seconds = report.delivery_error_seconds,
-        start_delay_seconds = late.as_seconds_f64(),
-        folder = report.folder,
-        message_id = report.sender.message_id,
-        late_arrivals = report.late_arrivals.len(),
-        warnings = report.warnings.len(),
-        "{}",
-        report.sentence()
-    );
+    runner::log(report, Some(late.as_seconds_f64()));
     for warning in &report.warnings {
         tracing::warn!(
             probe = report.probe,

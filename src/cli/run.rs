@@ -189,7 +189,11 @@ pub(super) async fn all(
         .enumerate()
         .map(|(index, job)| {
             let stopped = stopped.clone();
-            async move { (index, runner::run(job, stopped).await) }
+            async move {
+                let report = runner::run(job, stopped).await;
+                runner::log(&report, None);
+                (index, report)
+            }
         })
         .collect();
     let mut reports = Vec::new();

@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// From a signal to the end of the process; service managers and Kubernetes wait for 30 s and more.
 const END_LIMIT: Duration = Duration::from_secs(24);
@@ -253,6 +253,7 @@ impl Service {
         }
         let asks = app.commands.clone();
         let serving = tokio::spawn(http::serve(listener, app));
+        let looking = tokio::spawn(look_around(Arc::clone(&stage), Arc::clone(&logbook)));
         let (stop, stopped) = watch::channel(false);
         let scheduling = scheduler.run(commands, stopped, heartbeat());
         tokio::pin!(scheduling);
@@ -272,6 +273,7 @@ impl Service {
         notify(&[Some(NotifyState::Stopping), None]);
         let end = Instant::now() + END_LIMIT;
         stop.send_replace(true);
+        looking.abort();
         let ending = async {
             scheduling.await;
             let stage = {
@@ -288,6 +290,16 @@ impl Service {
         }
         serving.abort();
         0
+    }
+}
+
+/// Checks listeners and DNS once in every `listener_interval`, by the config that is in use then.
+async fn look_around(stage: Arc<Mutex<Stage>>, logbook: Arc<Logbook>) {
+    loop {
+        let begun = Instant::now();
+        let now = stage.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        logbook.set_surroundings(now.look_around().await);
+        sleep_until(begun + now.plan().serve.listener_interval).await;
     }
 }
 

@@ -5,7 +5,6 @@ mod guard;
 mod page;
 
 use crate::metrics::{self, Counters};
-use crate::probe::surroundings::Surroundings;
 use crate::scheduler::Command;
 use crate::scheduler::logbook::Logbook;
 use crate::secret::Secret;
@@ -130,7 +129,7 @@ async fn status_page(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> 
 async fn all_metrics(State(app): State<Arc<App>>) -> Response {
     let rendered = tokio::task::spawn_blocking(move || {
         let probes: Vec<_> = app.logbook.rows().iter().map(|row| row.metrics()).collect();
-        metrics::encode_all(&probes, &Surroundings::default()) + &app.counters.encode()
+        metrics::encode_all(&probes, &app.logbook.surroundings()) + &app.counters.encode()
     });
     match rendered.await {
         Ok(text) => text_metrics(text),

@@ -4,6 +4,7 @@ use crate::config::plan::ProbePlan;
 use crate::history::{History, Stored};
 use crate::metrics::ProbeMetrics;
 use crate::probe::report::{Report, rfc3339};
+use crate::probe::surroundings::Surroundings;
 use crate::probe::verdict::Verdict;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -68,6 +69,7 @@ pub struct Logbook {
 struct State {
     rows: BTreeMap<String, Row>,
     recent: VecDeque<(String, Arc<str>)>,
+    surroundings: Arc<Surroundings>,
     ticked: Instant,
     /// What an earlier process left of probes that the config may bring back.
     stored: BTreeMap<String, Vec<Stored>>,
@@ -85,6 +87,7 @@ impl Logbook {
             state: Mutex::new(State {
                 rows: BTreeMap::new(),
                 recent: VecDeque::new(),
+                surroundings: Arc::default(),
                 ticked: Instant::now(),
                 stored: by_probe,
             }),
@@ -185,6 +188,17 @@ impl Logbook {
             row.last = Some(Arc::clone(report));
             row.note(mark, &text);
         }
+    }
+
+    /// What was found beside the runs.
+    pub fn set_surroundings(&self, found: Arc<Surroundings>) {
+        self.state().surroundings = found;
+    }
+
+    /// What was found beside the runs last.
+    #[must_use]
+    pub fn surroundings(&self) -> Arc<Surroundings> {
+        Arc::clone(&self.state().surroundings)
     }
 
     /// The scheduler is alive.

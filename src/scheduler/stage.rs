@@ -3,7 +3,8 @@
 use super::{Cast, Launch, Start};
 use crate::config::plan::Plan;
 use crate::metrics::Counters;
-use crate::runner::{self, EdgeError, Edges, Options};
+use crate::probe::surroundings::Surroundings;
+use crate::runner::{self, EdgeError, Edges, Options, surroundings};
 use crate::sinks::queue::{Heard, Queue};
 use futures_util::future::join_all;
 use std::sync::Arc;
@@ -66,6 +67,11 @@ impl Stage {
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// One round of the checks beside the runs, told to the gateways.
+    pub async fn look_around(&self) -> Arc<Surroundings> {
+        surroundings::round(&self.plan, &self.edges, true).await
     }
 
     /// What the scheduler is to run.

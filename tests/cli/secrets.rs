@@ -98,7 +98,7 @@ fn a_run_is_one_line_of_the_log_at_level_info_and_none_by_itself() {
     let line: serde_json::Value = serde_json::from_str(ran.stderr.trim_end()).unwrap();
     assert_eq!(line["level"], "INFO");
     assert_eq!(line["verdict"], "delivered");
-    assert_eq!(line["run"], ran.report()["run"]);
+    assert_eq!(line["token"], ran.report()["run"]);
     assert!(
         line["message"]
             .as_str()
