@@ -41,6 +41,8 @@ enum What {
         #[arg(long, value_name = "ALERT", default_value = "InternetDown")]
         outage: String,
     },
+    /// A dashboard for Grafana; needs no config
+    GrafanaDashboard,
     /// An example config that explains every key
     Config,
     /// JSON Schema of the config, for editors
@@ -88,6 +90,7 @@ fn text(what: &What, common: &Common) -> Result<String, String> {
         What::AlertmanagerInhibitions { old_names, outage } => {
             generate::alertmanager_inhibitions(&plan(common)?, *old_names, outage)
         }
+        What::GrafanaDashboard => generate::grafana_dashboard(),
         What::Config => generate::EXAMPLE_CONFIG.to_owned(),
         What::Schema => generate::CONFIG_SCHEMA.to_owned(),
         What::Completions { shell } => {

@@ -1,11 +1,13 @@
 //! What surrounds the program in an operator's installation, made from the operator's config: alert rules, dashboard,
 //! manifests. Pure: a plan in, a text out.
 
+mod dashboard;
 mod inhibitions;
 mod rules;
 mod timing;
 mod yaml;
 
+pub use dashboard::grafana_dashboard;
 pub use inhibitions::alertmanager_inhibitions;
 pub use rules::{RuleOptions, prometheus_rules};
 

@@ -53,8 +53,10 @@ impl Timing {
         let shortest = shortest.unwrap_or(day).max(run);
         let longest = longest.unwrap_or(day).max(run);
         let window = longest * 3 + run;
+        // Between the end of a run and the next one's being overdue there have to be some: `overdue` hides the verdict.
         let step = (shortest / 20)
-            .clamp(Duration::from_secs(5), Duration::from_secs(60))
+            .min(probe.late_after / 2)
+            .clamp(Duration::from_secs(1), Duration::from_secs(60))
             .max(window / 2000);
         Self {
             shortest,

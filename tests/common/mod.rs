@@ -11,12 +11,14 @@
     reason = "the server tests and the benchmark each use a part of it"
 )]
 
+pub mod alertmanager;
 pub mod crowd;
 pub mod detection;
 pub mod dovecot;
 mod outcome;
 pub mod postfix;
 pub mod process;
+pub mod prometheus;
 pub mod pushgateway;
 mod site;
 mod stand_ins;

@@ -10,10 +10,12 @@
 )]
 
 mod alert_rules;
+mod alerts;
 mod check;
 #[path = "../common/mod.rs"]
 mod common;
 mod crowded;
+mod dashboard;
 mod faults;
 mod figures;
 mod interrupted;
