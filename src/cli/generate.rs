@@ -43,6 +43,8 @@ enum What {
     },
     /// A dashboard for Grafana; needs no config
     GrafanaDashboard,
+    /// Manifests for Kubernetes: a CronJob, its config, and the least that it may do
+    Kubernetes,
     /// An example config that explains every key
     Config,
     /// JSON Schema of the config, for editors
@@ -91,6 +93,12 @@ fn text(what: &What, common: &Common) -> Result<String, String> {
             generate::alertmanager_inhibitions(&plan(common)?, *old_names, outage)
         }
         What::GrafanaDashboard => generate::grafana_dashboard(),
+        What::Kubernetes => {
+            let plan = plan(common)?;
+            let text = std::fs::read_to_string(&plan.source)
+                .map_err(|error| format!("error: cannot read the config: {error}"))?;
+            generate::kubernetes(&plan, &text).map_err(|error| error.to_string())?
+        }
         What::Config => generate::EXAMPLE_CONFIG.to_owned(),
         What::Schema => generate::CONFIG_SCHEMA.to_owned(),
         What::Completions { shell } => {

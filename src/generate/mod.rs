@@ -3,12 +3,14 @@
 
 mod dashboard;
 mod inhibitions;
+mod kubernetes;
 mod rules;
 mod timing;
 mod yaml;
 
 pub use dashboard::grafana_dashboard;
 pub use inhibitions::alertmanager_inhibitions;
+pub use kubernetes::{ManifestError, kubernetes};
 pub use rules::{RuleOptions, prometheus_rules};
 
 /// A commented config with every key, good as it is and with every `#` of a setting taken away.

@@ -35,6 +35,7 @@ fn the_files_for_deployment_are_what_is_generated_for_the_example() {
             "prometheus/alertmanager-inhibitions.yml",
             &["alertmanager-inhibitions"],
         ),
+        ("kubernetes/base/mailprobe.yaml", &["kubernetes"]),
         ("grafana/mailprobe.json", &["grafana-dashboard"]),
         (
             "kubernetes/overlays/prometheus-operator/rules.yaml",
