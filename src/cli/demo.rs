@@ -6,9 +6,10 @@ use super::run::{Signals, all};
 use super::text;
 use crate::config;
 use crate::demo::http::Request;
-use crate::demo::{Fault, World};
+use crate::demo::{Fault, Showing, World};
 use crate::metrics;
 use crate::probe::report::Report;
+use crate::probe::verdict::Verdict;
 use crate::runner::{Edges, Options};
 use clap::{Args, ValueEnum};
 use std::sync::Arc;
@@ -80,6 +81,13 @@ fn list_faults() {
                 .map(ToString::to_string)
                 .unwrap_or_default();
             output::line(&format!("{:<18}  {help}", value.get_name()));
+            let shows = fault.shows();
+            let code = match (shows.code, shows.verdict) {
+                (None, _) => String::new(),
+                (Some(code), Verdict::Delivered) => format!(", with a warning: {code}"),
+                (Some(code), _) => format!(": {code}"),
+            };
+            output::line(&format!("{:<18}  -> {}{code}", "", shows.verdict));
         }
     }
 }
@@ -164,18 +172,32 @@ fn pushes(requests: &[Request], method: &str) -> Vec<Request> {
         .collect()
 }
 
+/// Whether a report has the verdict, the code, and in that cause or warning all that an incident is to quote.
+fn is_shown(report: &Report, shows: &Showing) -> bool {
+    let cause = report
+        .cause
+        .iter()
+        .map(|one| (one.code, &one.summary, &one.hint, &one.evidence));
+    let warnings = report
+        .warnings
+        .iter()
+        .map(|one| (one.code, &one.summary, &one.hint, &one.evidence));
+    let said = cause
+        .chain(warnings)
+        .find(|(code, ..)| Some(*code) == shows.code)
+        .map(|(_, summary, hint, evidence)| format!("{summary}\n{hint}\n{}", evidence.join("\n")));
+    let quotes = match (said, shows.code) {
+        (Some(said), _) => shows.quotes.iter().all(|quote| said.contains(quote)),
+        (None, code) => code.is_none(),
+    };
+    report.verdict == shows.verdict && quotes
+}
+
 /// Whether the run ended as it should have.
 fn conclude(world: &World, report: &Report, fault: Option<Fault>) -> u8 {
-    let mut is_right = match fault.map(Fault::outcome) {
+    let mut is_right = match fault.map(Fault::shows) {
         None => report.success && report.warnings.is_empty(),
-        Some((verdict, code)) => {
-            let cause = report.cause.as_ref().map(|cause| cause.code);
-            let warned = report
-                .warnings
-                .iter()
-                .any(|warning| Some(warning.code) == code);
-            report.verdict == verdict && (cause == code || warned)
-        }
+        Some(shows) => is_shown(report, &shows),
     };
     output::line("");
     if let Some((untouched, all)) = world.crowd() {

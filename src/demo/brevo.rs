@@ -1,7 +1,7 @@
 //! A stand-in for the Brevo API: takes messages as it does, relays them over SMTP, and records what became of them.
 
 use super::http::{Request, Response, serve};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, FixedOffset, SecondsFormat, Utc};
 use lettre::address::Envelope;
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use serde_json::{Value, json};
@@ -213,13 +213,13 @@ impl Brevo {
             };
             let outcome = mx.send_raw(&envelope, outgoing.raw(id).as_bytes()).await;
             let (event, reason, again) = match outcome {
-                Ok(response) => (
-                    "delivered",
-                    response.message().collect::<Vec<_>>().join(" "),
-                    false,
-                ),
-                Err(error) if error.is_permanent() => ("hardBounces", error.to_string(), false),
-                Err(error) => ("deferred", error.to_string(), true),
+                Ok(response) => {
+                    let words: Vec<_> = response.message().collect();
+                    let reply = format!("{} {}", response.code(), words.join(" "));
+                    ("delivered", reply, false)
+                }
+                Err(error) if error.is_permanent() => ("hardBounces", said(&error), false),
+                Err(error) => ("deferred", said(&error), true),
             };
             self.state()
                 .events
@@ -300,12 +300,34 @@ impl Brevo {
             })
             .map(|one| {
                 json!({
-                    "email": one.email, "date": one.date.to_rfc3339(), "subject": one.subject,
+                    "email": one.email, "date": local(one.date), "subject": one.subject,
                     "messageId": one.message_id, "event": one.event, "reason": one.reason, "tag": "mailprobe",
                 })
             })
             .collect();
         Response::json(200, &json!({ "events": events }))
+    }
+}
+
+/// The log writes times in the account's zone.
+fn local(at: DateTime<Utc>) -> String {
+    let zone = FixedOffset::east_opt(2 * 3600);
+    zone.map_or_else(
+        || at.to_rfc3339(),
+        |zone| {
+            let at = at.with_timezone(&zone);
+            at.to_rfc3339_opts(SecondsFormat::Millis, false)
+        },
+    )
+}
+
+/// What the receiving server said, as it said it, or why nothing was heard of it.
+fn said(error: &lettre::transport::smtp::Error) -> String {
+    let source = std::error::Error::source(error).map(ToString::to_string);
+    let text = source.unwrap_or_else(|| error.to_string());
+    match error.status() {
+        Some(code) => format!("{code} {text}"),
+        None => format!("cannot connect: {text}"),
     }
 }
 

@@ -10,10 +10,11 @@ pub mod mx;
 pub mod sinks;
 pub mod store;
 
-use brevo::Brevo;
+use brevo::{Blocked, Brevo};
 use ca::Authority;
-pub use faults::Fault;
+pub use faults::{Fault, Showing};
 use imap::Account;
+use mx::{Conduct, Next, PRIMARY, Server};
 use sinks::Received;
 use std::io;
 use std::net::SocketAddr;
@@ -25,11 +26,10 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// The name that the servers' certificates bear.
-const NAME: &str = "mail.example.org";
 /// How long Brevo keeps a message before it hands it on.
 const HOLD: Duration = Duration::from_millis(350);
 const CROWD: usize = 2000;
+const RECIPIENT: &str = "smoke-test@example.org";
 
 /// A world that runs until it is dropped.
 #[derive(Debug)]
@@ -64,12 +64,19 @@ impl World {
         let authority = Authority::new().map_err(io::Error::other)?;
         let listen = || TcpListener::bind(("127.0.0.1", 0));
         let (api, mx, imap) = (listen().await?, listen().await?, listen().await?);
+        let backup = listen().await?;
+        // Where the first MX is away, the second is asked.
+        let first = if fault.and_then(Fault::backup).is_some() {
+            &backup
+        } else {
+            &mx
+        };
         let (gateway, kuma) = (listen().await?, listen().await?);
         let secrets = Secrets::new();
         let mut world = Self {
             directory,
             store: Arc::default(),
-            brevo: Brevo::new(&secrets.api_key, mx.local_addr()?),
+            brevo: Brevo::new(&secrets.api_key, first.local_addr()?),
             gateway: Received::default(),
             kuma: Received::default(),
             crowd: 0,
@@ -84,11 +91,11 @@ impl World {
         world.write(&ports, &secrets, &authority)?;
         world.prepare(fault);
         let tls = authority
-            .acceptor(&[NAME, "127.0.0.1"])
+            .acceptor(&[PRIMARY, "127.0.0.1"])
             .map_err(io::Error::other)?;
         let servers = &mut world.servers;
         servers.spawn(world.brevo.clone().serve(api, Some(tls.clone())));
-        servers.spawn(mx::serve(mx, Arc::clone(&world.store)));
+        spawn_servers(servers, fault, mx, backup, &world.store)?;
         servers.spawn(sinks::serve_uptime_kuma(
             kuma,
             secrets.kuma_token,
@@ -177,6 +184,12 @@ impl World {
     pub fn rearm(&self, fault: Option<Fault>) {
         if let Some((next, then)) = fault.map(Fault::behaviour) {
             let mut state = self.brevo.state();
+            if fault == Some(Fault::BrevoBlocked) {
+                state.blocked = vec![Blocked {
+                    email: RECIPIENT.to_owned(),
+                    code: "hardBounce".to_owned(),
+                }];
+            }
             state.next.extend(next);
             state.then = then;
         }
@@ -217,6 +230,33 @@ impl World {
     }
 }
 
+/// The mail servers: the first, unless its port is closed, and the second where mail comes through it.
+fn spawn_servers(
+    servers: &mut JoinSet<()>,
+    fault: Option<Fault>,
+    mx: TcpListener,
+    backup: TcpListener,
+    store: &Arc<Store>,
+) -> io::Result<()> {
+    if let Some(conduct) = fault.and_then(Fault::backup) {
+        let second = Server {
+            name: mx::BACKUP,
+            conduct,
+            next: Next::Server(mx.local_addr()?),
+        };
+        servers.spawn(second.serve(backup));
+    }
+    if fault != Some(Fault::MxUnreachable) {
+        let first = Server {
+            name: PRIMARY,
+            conduct: fault.map_or(Conduct::Deliver, Fault::conduct),
+            next: Next::Mailbox(Arc::clone(store)),
+        };
+        servers.spawn(first.serve(mx));
+    }
+    Ok(())
+}
+
 /// Made anew for every world.
 struct Secrets {
     api_key: String,
@@ -252,7 +292,7 @@ fn config(directory: &Path, ports: &Ports) -> String {
 name       = "demo"
 sender     = "brevo"
 mailbox    = "spam"
-to         = "smoke-test@example.org"
+to         = "{RECIPIENT}"
 late_after = "2500ms"
 timeout    = "4500ms"
 
@@ -269,14 +309,16 @@ unblock_recipient = true
 type     = "imap"
 host     = "127.0.0.1"
 port     = {port}
-tls_server_name = "{NAME}"
+tls_server_name = "{PRIMARY}"
 ca_file  = "{directory}/ca.pem"
 username = "spam@example.org"
 password = {{ file = "{directory}/imap-password" }}
 
 [path]
-border       = ["{NAME}"]
-authserv_ids = ["{NAME}"]
+mx           = ["{PRIMARY}"]
+backup_mx    = ["{backup}"]
+border       = ["{PRIMARY}"]
+authserv_ids = ["{PRIMARY}"]
 
 [[sink]]
 type = "pushgateway"
@@ -287,7 +329,8 @@ job  = "email-roundtrip-monitor"
 type     = "uptime_kuma"
 push_url = {{ file = "{directory}/kuma-push-url" }}
 "#,
-        port = imap.port()
+        port = imap.port(),
+        backup = mx::BACKUP
     )
 }
 

@@ -98,7 +98,7 @@ impl Event {
         let mut text = self.kind.name().to_owned();
         if let Some(at) = self.at {
             text.push_str(" at ");
-            text.push_str(&at.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+            text.push_str(&at.to_rfc3339_opts(SecondsFormat::Secs, true));
         }
         if let Some(reason) = &self.reason {
             text.push_str(": ");

@@ -277,7 +277,7 @@ fn delayed(took: f64, evidence: &Evidence) -> Cause {
         .filter(|(_, _, delay)| *delay >= 1.0)
         .max_by(|(_, _, one), (_, _, other)| one.total_cmp(other));
     let mut summary = format!(
-        "the message for `{}` arrived after {took:.1} s, later than `late_after` of {:.0} s",
+        "the message for `{}` arrived after {took:.1} s, later than `late_after` of {} s",
         evidence.to,
         evidence.limits.late_after.as_secs_f64()
     );
