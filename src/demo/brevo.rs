@@ -3,6 +3,7 @@
 use super::http::{Request, Response, serve};
 use chrono::{DateTime, FixedOffset, SecondsFormat, Utc};
 use lettre::address::Envelope;
+use lettre::transport::smtp::extension::ClientId;
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -12,6 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+
+/// What Brevo's servers call themselves.
+const NAME: &str = "ab.d.sender-sib.com";
 
 /// How the stand-in answers one request to send.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +61,8 @@ pub struct State {
     pub next: VecDeque<Behaviour>,
     /// How every request to send is answered once `next` is used up.
     pub then: Option<Behaviour>,
+    /// Where messages are handed to; none before the stand-in is made.
+    mx: Option<SocketAddr>,
     /// What is left of the account's allowance.
     pub credits: u32,
     /// The block list.
@@ -65,6 +71,8 @@ pub struct State {
     pub events: Vec<Event>,
     /// How long messages stay here before they go out.
     pub hold: Duration,
+    /// Gives up after so many temporary refusals; none: never.
+    pub patience: Option<u32>,
     /// Every request.
     pub requests: Vec<Request>,
     /// Idempotency keys that were used, and the ids that their messages got.
@@ -76,7 +84,6 @@ pub struct State {
 pub struct Brevo {
     state: Arc<Mutex<State>>,
     key: String,
-    mx: SocketAddr,
 }
 
 impl Brevo {
@@ -85,18 +92,23 @@ impl Brevo {
     pub fn new(key: &str, mx: SocketAddr) -> Self {
         let state = State {
             credits: 300,
+            mx: Some(mx),
             ..State::default()
         };
         Self {
             state: Arc::new(Mutex::new(state)),
             key: key.to_owned(),
-            mx,
         }
     }
 
     /// What it is and has seen; not to be held while something waits.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands messages to this server from now on.
+    pub fn relay_to(&self, mx: SocketAddr) {
+        self.state().mx = Some(mx);
     }
 
     /// Serves until the task is dropped.
@@ -202,34 +214,40 @@ impl Brevo {
     /// Hands the message to the MX; what the MX says for now or for good is an event.
     async fn relay(&self, outgoing: &Outgoing, id: &str) {
         let mut pause = Duration::from_millis(500);
+        let mut refusals = 0;
         loop {
-            let mx =
-                AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(self.mx.ip().to_string())
-                    .port(self.mx.port())
-                    .timeout(Some(Duration::from_secs(10)))
-                    .build();
-            let Some(envelope) = outgoing.envelope() else {
-                return;
+            let Some(mx) = self.state().mx else { return };
+            let outcome = outgoing.hand_to(mx, id).await;
+            refusals += 1;
+            let given_up = self
+                .state()
+                .patience
+                .is_some_and(|patience| refusals > patience);
+            let (event, reason) = match outcome {
+                Ok(reply) => ("delivered", reply),
+                Err((reason, true)) => ("hardBounces", reason),
+                Err((reason, false)) if given_up => ("softBounces", reason),
+                Err((reason, false)) => ("deferred", reason),
             };
-            let outcome = mx.send_raw(&envelope, outgoing.raw(id).as_bytes()).await;
-            let (event, reason, again) = match outcome {
-                Ok(response) => {
-                    let words: Vec<_> = response.message().collect();
-                    let reply = format!("{} {}", response.code(), words.join(" "));
-                    ("delivered", reply, false)
-                }
-                Err(error) if error.is_permanent() => ("hardBounces", said(&error), false),
-                Err(error) => ("deferred", said(&error), true),
-            };
-            self.state()
-                .events
-                .push(outgoing.event(event, id, Some(reason)));
-            if !again {
+            self.record(outgoing.event(event, id, Some(reason)));
+            if event != "deferred" {
                 return;
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(60));
         }
+    }
+
+    /// Writes the log; after a hard bounce every message to this address is dropped.
+    fn record(&self, event: Event) {
+        let mut state = self.state();
+        if event.event == "hardBounces" {
+            state.blocked.push(Blocked {
+                email: event.email.clone(),
+                code: "hardBounce".to_owned(),
+            });
+        }
+        state.events.push(event);
     }
 
     fn account(&self) -> Response {
@@ -379,6 +397,25 @@ impl Outgoing {
         Envelope::new(Some(from), vec![self.to.parse().ok()?]).ok()
     }
 
+    /// Hands the message to a server: its reply, or why not and whether that is for good.
+    async fn hand_to(&self, mx: SocketAddr, id: &str) -> Result<String, (String, bool)> {
+        let server = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(mx.ip().to_string())
+            .port(mx.port())
+            .hello_name(ClientId::Domain(NAME.to_owned()))
+            .timeout(Some(Duration::from_secs(10)))
+            .build();
+        let envelope = self
+            .envelope()
+            .ok_or_else(|| ("no address".to_owned(), true))?;
+        match server.send_raw(&envelope, self.raw(id).as_bytes()).await {
+            Ok(response) => {
+                let words: Vec<_> = response.message().collect();
+                Ok(format!("{} {}", response.code(), words.join(" ")))
+            }
+            Err(error) => Err((said(&error), error.is_permanent())),
+        }
+    }
+
     /// The message as Brevo writes it: own fields, HTML with its tracking image, alternative parts.
     fn raw(&self, id: &str) -> String {
         let Self {
@@ -397,6 +434,10 @@ impl Outgoing {
             "Date: {date}\r\nSubject: {subject}\r\nMessage-Id: {id}\r\nOrigin-messageId: {id}\r\n\
              X-sib-id: yVnTNcYIMvPBKXgqTDh7\r\nX-Api-Version: v3\r\nX-CSA-Complaints: csa-complaints@eco.de\r\n\
              To: {to}\r\nFrom: {name}<{from}>\r\nFeedback-ID: 77.32.148.20:7777777_-1:7777777:Sendinblue\r\n\
+             DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=example.org; s=brevo1; q=dns/txt;\r\n\
+             \th=from:to:subject:date:message-id; t=1795000000;\r\n\
+             \tbh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=;\r\n\
+             \tb=dzdVyOfAKCdLXdJOc9G2q8LoXSlEniSbav+yuU4zGeeruD00lszZ\r\n\
              List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\nMime-Version: 1.0\r\n\
              Content-Type: multipart/alternative; boundary=\"_=aspNetEmail=_1\"\r\n"
         );

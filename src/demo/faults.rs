@@ -80,7 +80,7 @@ impl Fault {
                     "`Junk`",
                     "6.09 of 6.00",
                     "R_DKIM_PERMFAIL +4.50",
-                    "dkim=permerror",
+                    "dkim=none (selector brevo1 of example.org",
                     "brevo1._domainkey.example.org",
                 ],
             ),

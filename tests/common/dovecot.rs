@@ -132,6 +132,12 @@ service stats {{
         )
     }
 
+    /// More lines of its config, from the next start on.
+    pub fn configure(&self, more: &str) {
+        let text = self.config() + more;
+        std::fs::write(self.directory.join("dovecot.conf"), text).unwrap();
+    }
+
     /// Starts it, or starts it again.
     pub fn restart(&mut self) {
         self.stop();
@@ -153,6 +159,11 @@ service stats {{
         if let Some(mut process) = self.process.take() {
             process.stop();
         }
+    }
+
+    /// Ends it with all its sessions, which outlive an orderly end.
+    pub fn crash(&mut self) {
+        self.process = None;
     }
 
     /// The mailbox's Maildir.

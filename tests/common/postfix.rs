@@ -1,6 +1,6 @@
 //! Postfix: takes SMTP from loopback, and hands what is for `example.org` to Dovecot's LMTP.
 
-use super::process::{Process, free_port, open_to_all, owned_directory};
+use super::process::{Process, free_port, open_to_all, owned_directory, run};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -123,6 +123,14 @@ maillog_file_prefixes = {place}
         if let Some(mut process) = self.process.take() {
             process.stop();
         }
+    }
+
+    /// Runs one of Postfix's commands on this server.
+    pub fn command(&self, name: &str, arguments: &[&str]) -> String {
+        run(Command::new(name)
+            .arg("-c")
+            .arg(self.directory.join("config"))
+            .args(arguments))
     }
 
     /// Its mail log.

@@ -132,6 +132,20 @@ impl Site {
         self
     }
 
+    /// Has Brevo hand its mail to another server from now on.
+    pub fn relay_to(&self, port: u16) {
+        self.brevo
+            .relay_to(SocketAddr::from(([127, 0, 0, 1], port)));
+    }
+
+    /// A second Postfix before the same Dovecot, with more lines in its `main.cf`, that Brevo hands its mail to.
+    pub fn behind(&self, more: &str) -> Postfix {
+        let directory = self.path().join("another-postfix");
+        let postfix = Postfix::start_with(&directory, self.dovecot.lmtp_port, more);
+        self.relay_to(postfix.port);
+        postfix
+    }
+
     /// Where everything is.
     pub fn path(&self) -> &Path {
         self.directory.path()

@@ -19,6 +19,7 @@ mod dashboard;
 mod faults;
 mod figures;
 mod interrupted;
+mod incidents;
 mod listeners;
 mod round_trip;
 mod smtp;

@@ -46,8 +46,14 @@ fn filtered_as_spam(seen: &Sighting, evidence: &Evidence) -> Cause {
         "the message for `{}` was filed as spam, into `{}`",
         evidence.to, seen.folder
     );
-    if let Some(said) = spam.and_then(score) {
-        summary.push_str(&format!(": {said}"));
+    if let Some(spam) = spam {
+        if let Some(said) = score(spam) {
+            summary.push_str(&format!(": {said}"));
+        }
+        let heaviest: Vec<_> = heaviest(spam).iter().map(points).collect();
+        if !heaviest.is_empty() {
+            summary.push_str(&format!(", heaviest {}", heaviest.join(", ")));
+        }
     }
     for check in &failed {
         summary.push_str(&format!("; {}", check.text));
@@ -63,11 +69,7 @@ fn filtered_as_spam(seen: &Sighting, evidence: &Evidence) -> Cause {
     cause.evidence.push(format!("folder: {}", seen.folder));
     if let Some(spam) = spam {
         cause.evidence.extend(score(spam));
-        cause.evidence.extend(
-            heaviest(spam)
-                .iter()
-                .map(|(name, points)| format!("{name} {points:+.2}")),
-        );
+        cause.evidence.extend(heaviest(spam).iter().map(points));
     }
     if let Some(arrival) = arrival {
         cause.evidence.extend(checks(arrival));
@@ -75,7 +77,7 @@ fn filtered_as_spam(seen: &Sighting, evidence: &Evidence) -> Cause {
     cause
 }
 
-/// `score 6.09 of 6, heaviest R_DKIM_PERMFAIL +4.50`.
+/// `score 6.09 of 6.00 (add header)`.
 fn score(spam: &Spam) -> Option<String> {
     let mut text = match (spam.score, spam.threshold, &spam.action) {
         (Some(score), Some(threshold), _) => format!("score {score:.2} of {threshold:.2}"),
@@ -86,14 +88,12 @@ fn score(spam: &Spam) -> Option<String> {
     if let (Some(action), Some(_)) = (&spam.action, spam.score) {
         text.push_str(&format!(" ({action})"));
     }
-    let heaviest: Vec<_> = heaviest(spam)
-        .iter()
-        .map(|(name, points)| format!("{name} {points:+.2}"))
-        .collect();
-    if !heaviest.is_empty() {
-        text.push_str(&format!(", heaviest {}", heaviest.join(", ")));
-    }
     Some(text)
+}
+
+/// `R_DKIM_PERMFAIL +4.50`.
+fn points((name, points): &(&str, f64)) -> String {
+    format!("{name} {points:+.2}")
 }
 
 /// The symbols that speak against the message, heaviest first.
@@ -126,11 +126,15 @@ fn failed_checks(arrival: &Arrival) -> Vec<Failed> {
             AuthResult::Pass | AuthResult::None | AuthResult::Neutral
         )
     };
+    // Rspamd writes `none` for a signature whose key it cannot find.
+    let unproven = |one: &&MethodResult| {
+        bad(one) || (one.result == AuthResult::None && one.selector.is_some())
+    };
     let dkim = authentication
         .dkim_signatures
         .iter()
-        .find(bad)
-        .or_else(|| authentication.dkim.as_ref().filter(bad));
+        .find(unproven)
+        .or_else(|| authentication.dkim.as_ref().filter(unproven));
     if let Some(dkim) = dkim {
         failed.push(Failed {
             text: quote("dkim", dkim),
