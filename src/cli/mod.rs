@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod find;
 mod generate;
 mod live;
 mod nagios;
@@ -58,6 +59,7 @@ enum Command {
     Run(run::Arguments),
     Serve(serve::Arguments),
     Check(check::Arguments),
+    Find(find::Arguments),
     Demo(demo::Arguments),
     Generate(generate::Arguments),
 }
@@ -104,6 +106,7 @@ async fn carry_out(arguments: Arguments) -> u8 {
         Command::Run(arguments) => run::run(&arguments, &common).await,
         Command::Serve(_) => serve::run(&common).await,
         Command::Check(arguments) => check::run(&arguments, &common).await,
+        Command::Find(arguments) => find::run(&arguments, &common).await,
         Command::Demo(arguments) => demo::run(&arguments).await,
         Command::Generate(arguments) => generate::run(&arguments, &common),
     }

@@ -65,114 +65,73 @@ impl Fault {
     /// What a run shows that meets this incident.
     #[must_use]
     pub fn shows(self) -> Showing {
-        use CauseCode as C;
-        use Verdict as V;
-        let (verdict, code, quotes): (V, Option<C>, &'static [&'static str]) = match self {
-            Self::BrevoBlocked => (
-                V::Delivered,
-                Some(C::RecipientBlocked),
-                &["`smoke-test@example.org`", "hardBounce", "blocked since"],
-            ),
-            Self::Junked => (
-                V::Junked,
-                Some(C::FilteredAsSpam),
-                &[
-                    "`Junk`",
-                    "6.09 of 6.00",
-                    "R_DKIM_PERMFAIL +4.50",
-                    "dkim=none (selector brevo1 of example.org",
-                    "brevo1._domainkey.example.org",
-                ],
-            ),
-            Self::DiskFull => (
-                V::Missing,
-                Some(C::Deferred),
-                &["452 4.3.1 Insufficient system storage", "disk is full"],
-            ),
-            Self::MilterTempfail => (
-                V::Missing,
-                Some(C::Deferred),
-                &["451 4.3.0 Error: queue file write error", "milter"],
-            ),
-            Self::MxUnreachable => (
-                V::Missing,
-                Some(C::Deferred),
-                &["Connection refused", "port 25"],
-            ),
-            Self::Stalls => (
-                V::Late,
-                Some(C::DelayedOnTheWay),
-                &["between `mail.example.org` and `mailserver-0`", "4F2A"],
-            ),
-            Self::BackupMx => (
-                V::Late,
-                Some(C::ViaBackupMx),
-                &["backup MX `mx2.example.org`", "held it for"],
-            ),
-            Self::SieveDiscard => (
-                V::Missing,
-                Some(C::AcceptedByMxNotInMailbox),
-                &["queued as 4F2A", "`INBOX`, `Junk`", "Sieve"],
-            ),
-            Self::ImapDown => (
-                V::Undetermined,
-                Some(C::MailboxUnreachable),
-                &["cannot connect to imap `127.0.0.1:", "refused"],
-            ),
-            Self::ImapHang => (
-                V::Undetermined,
-                Some(C::MailboxUnreachable),
-                &["cannot secure the connection", "no answer within"],
-            ),
-            Self::ImapPassword => (
-                V::Undetermined,
-                Some(C::MailboxLoginRefused),
-                &[
-                    "`spam@example.org`",
-                    "AUTHENTICATIONFAILED",
-                    "imap-password",
-                ],
-            ),
-            Self::ImapCertificate => (
-                V::Undetermined,
-                Some(C::MailboxTlsInvalid),
-                &["other.example.net", "mail.example.org", "tls_server_name"],
-            ),
-            Self::BrevoKey => (
-                V::Refused,
-                Some(C::SenderUnauthorized),
-                &["HTTP 401", "Key not found", "brevo-api-key"],
-            ),
-            Self::BrevoQuota => (
-                V::Refused,
-                Some(C::SenderQuotaExhausted),
-                &[
-                    "not_enough_credits",
-                    "x-sib-ratelimit-remaining: 0",
-                    "x-sib-ratelimit-reset: 31200",
-                ],
-            ),
-            Self::BrevoRate => (
-                V::Delivered,
-                Some(C::SenderRateLimited),
-                &["HTTP 429", "wait 1 s"],
-            ),
-            Self::BrevoDown => (
-                V::Refused,
-                Some(C::SenderFailed),
-                &["HTTP 503", "Service Temporarily Unavailable"],
-            ),
-            Self::PushGatewayDown => (
-                V::Delivered,
-                Some(C::SinkFailed),
-                &["pushgateway http://127.0.0.1:", "3 attempts"],
-            ),
-            Self::CrowdedMailbox => (V::Delivered, None, &[]),
-        };
+        let (verdict, code) = self.outcome();
         Showing {
             verdict,
             code,
-            quotes,
+            quotes: self.quotes(),
+        }
+    }
+
+    fn outcome(self) -> (Verdict, Option<CauseCode>) {
+        let (verdict, code) = match self {
+            Self::CrowdedMailbox => return (Verdict::Delivered, None),
+            Self::BrevoBlocked => (Verdict::Delivered, CauseCode::RecipientBlocked),
+            Self::BrevoRate => (Verdict::Delivered, CauseCode::SenderRateLimited),
+            Self::PushGatewayDown => (Verdict::Delivered, CauseCode::SinkFailed),
+            Self::Junked => (Verdict::Junked, CauseCode::FilteredAsSpam),
+            Self::Stalls => (Verdict::Late, CauseCode::DelayedOnTheWay),
+            Self::BackupMx => (Verdict::Late, CauseCode::ViaBackupMx),
+            Self::DiskFull | Self::MilterTempfail | Self::MxUnreachable => {
+                (Verdict::Missing, CauseCode::Deferred)
+            }
+            Self::SieveDiscard => (Verdict::Missing, CauseCode::AcceptedByMxNotInMailbox),
+            Self::ImapDown | Self::ImapHang => {
+                (Verdict::Undetermined, CauseCode::MailboxUnreachable)
+            }
+            Self::ImapPassword => (Verdict::Undetermined, CauseCode::MailboxLoginRefused),
+            Self::ImapCertificate => (Verdict::Undetermined, CauseCode::MailboxTlsInvalid),
+            Self::BrevoKey => (Verdict::Refused, CauseCode::SenderUnauthorized),
+            Self::BrevoQuota => (Verdict::Refused, CauseCode::SenderQuotaExhausted),
+            Self::BrevoDown => (Verdict::Refused, CauseCode::SenderFailed),
+        };
+        (verdict, Some(code))
+    }
+
+    fn quotes(self) -> &'static [&'static str] {
+        match self {
+            Self::BrevoBlocked => &["`smoke-test@example.org`", "hardBounce", "blocked since"],
+            Self::Junked => &[
+                "`Junk`",
+                "6.09 of 6.00",
+                "R_DKIM_PERMFAIL +4.50",
+                "dkim=none (selector brevo1 of example.org",
+                "brevo1._domainkey.example.org",
+            ],
+            Self::DiskFull => &["452 4.3.1 Insufficient system storage", "disk is full"],
+            Self::MilterTempfail => &["451 4.3.0 Error: queue file write error", "milter"],
+            Self::MxUnreachable => &["Connection refused", "port 25"],
+            Self::Stalls => &["between `mail.example.org` and `mailserver-0`", "4F2A"],
+            Self::BackupMx => &["backup MX `mx2.example.org`", "held it for"],
+            Self::SieveDiscard => &["queued as 4F2A", "`INBOX`, `Junk`", "Sieve"],
+            Self::ImapDown => &["cannot connect to imap `127.0.0.1:", "refused"],
+            Self::ImapHang => &["cannot secure the connection", "no answer within"],
+            Self::ImapPassword => &[
+                "`spam@example.org`",
+                "AUTHENTICATIONFAILED",
+                "imap-password",
+            ],
+            Self::ImapCertificate => &["other.example.net", "mail.example.org", "tls_server_name"],
+            Self::BrevoKey => &["HTTP 401", "Key not found", "brevo-api-key"],
+            Self::BrevoQuota => &[
+                "not_enough_credits",
+                "x-sib-ratelimit-remaining: 0",
+                "x-sib-ratelimit-reset: 31200",
+            ],
+            Self::BrevoRate => &["HTTP 429", "wait 1 s"],
+            Self::BrevoDown => &["HTTP 503", "Service Temporarily Unavailable"],
+            Self::PushGatewayDown => &["pushgateway http://127.0.0.1:", "3 attempts"],
+            Self::CrowdedMailbox => &[],
         }
     }
 

@@ -10,6 +10,7 @@ use crate::probe::diagnosis::Quota;
 use crate::probe::report::LateArrival;
 use crate::probe::token::Keyring;
 use crate::probe::verdict::{Cause, Warning};
+use crate::probe::whereabouts::Searched;
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
 use std::time::Duration;
@@ -191,6 +192,21 @@ impl Mailbox {
     pub async fn close(&self) {
         match self {
             Self::Imap(mailbox) => mailbox.close().await,
+        }
+    }
+
+    /// Where a message is: every watched folder, junk and trash, searched read-only.
+    ///
+    /// # Errors
+    /// Whatever keeps the account from being read.
+    pub async fn find(
+        &self,
+        token: &str,
+        keyring: &Keyring,
+        limit: Duration,
+    ) -> Result<Searched, OpenFailure> {
+        match self {
+            Self::Imap(mailbox) => mailbox.find(token, keyring, limit).await,
         }
     }
 

@@ -24,3 +24,4 @@ pub mod surroundings;
 pub mod timetable;
 pub mod token;
 pub mod verdict;
+pub mod whereabouts;

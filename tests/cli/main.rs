@@ -13,6 +13,7 @@ mod architecture;
 mod demo;
 mod errors;
 mod generate;
+mod find;
 mod help;
 mod readme;
 mod run;

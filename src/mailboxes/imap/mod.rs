@@ -9,6 +9,7 @@ mod fake;
 #[cfg(test)]
 mod fake_tests;
 mod fetch;
+mod find;
 mod folders;
 mod quota;
 #[cfg(test)]
