@@ -12,8 +12,8 @@
 mod architecture;
 mod demo;
 mod errors;
-mod generate;
 mod find;
+mod generate;
 mod help;
 mod readme;
 mod run;
