@@ -454,7 +454,11 @@ impl Running {
         self.complete(&mut evidence);
         let known = diagnosis::so_far(&evidence);
         let waited = self.job.probe.late_after;
-        let text = format!("not there after {} s: {}", waited.as_secs(), known.summary);
+        let text = format!(
+            "not there after {} s: {}",
+            waited.as_secs_f64(),
+            known.summary
+        );
         self.wait_line(Stage::Await, &format!("overdue: {text}"), "the message");
         self.job.overdue.store(true, Ordering::Relaxed);
         if self.job.options.push {

@@ -6,8 +6,8 @@ use crate::probe::verdict::{CauseCode, Verdict};
 use clap::ValueEnum;
 use std::time::Duration;
 
-/// How long a message lies in a queue that does not move: longer than the demo's `late_after`.
-const STALL: Duration = Duration::from_secs(3);
+/// How long a message lies in a queue that does not move: longer than the `late_after` of these incidents.
+const STALL: Duration = Duration::from_secs(2);
 
 /// An incident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

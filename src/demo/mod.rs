@@ -88,7 +88,7 @@ impl World {
             gateway: gateway.local_addr()?,
             kuma: kuma.local_addr()?,
         };
-        world.write(&ports, &secrets, &authority)?;
+        world.write(&ports, &secrets, &authority, late_after(fault))?;
         world.prepare(fault);
         let tls = authority
             .acceptor(&[PRIMARY, "127.0.0.1"])
@@ -216,7 +216,13 @@ impl World {
     }
 
     /// The config, and the files that it refers to.
-    fn write(&self, ports: &Ports, secrets: &Secrets, authority: &Authority) -> io::Result<()> {
+    fn write(
+        &self,
+        ports: &Ports,
+        secrets: &Secrets,
+        authority: &Authority,
+        late_after: &str,
+    ) -> io::Result<()> {
         let directory = self.directory.path();
         let kuma = format!(
             "http://{}/api/push/{}?status=up&msg=OK&ping=",
@@ -226,7 +232,7 @@ impl World {
         std::fs::write(directory.join("brevo-api-key"), &secrets.api_key)?;
         std::fs::write(directory.join("imap-password"), &secrets.password)?;
         std::fs::write(directory.join("kuma-push-url"), kuma)?;
-        std::fs::write(self.config(), config(directory, ports))
+        std::fs::write(self.config(), config(directory, ports, late_after))
     }
 }
 
@@ -257,6 +263,14 @@ fn spawn_servers(
     Ok(())
 }
 
+/// The probe's `late_after`: where a message comes late, soon enough that it comes before the end all the same.
+fn late_after(fault: Option<Fault>) -> &'static str {
+    match fault {
+        Some(Fault::Stalls | Fault::BackupMx) => "1500ms",
+        _ => "2500ms",
+    }
+}
+
 /// Made anew for every world.
 struct Secrets {
     api_key: String,
@@ -279,7 +293,7 @@ impl Secrets {
     }
 }
 
-fn config(directory: &Path, ports: &Ports) -> String {
+fn config(directory: &Path, ports: &Ports, late_after: &str) -> String {
     let Ports {
         brevo,
         imap,
@@ -293,7 +307,7 @@ name       = "demo"
 sender     = "brevo"
 mailbox    = "spam"
 to         = "{RECIPIENT}"
-late_after = "2500ms"
+late_after = "{late_after}"
 timeout    = "4500ms"
 
 [sender.brevo]
