@@ -225,11 +225,7 @@ impl Hop {
     /// The message as it lies in the mailbox: fields in the shapes of Postfix 3.7, Rspamd 3.4 and Dovecot 2.3.
     fn delivered(&self, raw: &[u8], is_junk: bool) -> Vec<u8> {
         let Self { from, to, helo, .. } = self;
-        let client = if helo == BACKUP {
-            FROM_BACKUP
-        } else {
-            OUTSIDE
-        };
+        let client = if helo == BACKUP { FROM_BACKUP } else { OUTSIDE };
         let (results, opinion) = if is_junk {
             (failed(from, client.1), SPAM)
         } else {
