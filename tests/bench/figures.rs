@@ -13,6 +13,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod footprint;
+mod listeners;
 
 use common::Site;
 use common::crowd::gather;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
     held_back(&mut table);
     crowded(&mut table, runs);
     side_by_side(&mut table, runs);
+    listeners::measure(&mut table);
     footprint::measure(&mut table);
     if table.missed {
         println!("\nsome figures miss their targets");

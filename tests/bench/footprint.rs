@@ -9,16 +9,16 @@ const RUNS: u32 = 20;
 const VERSIONS: u32 = 200;
 
 /// Of a number of processes, one after the other.
-struct Used {
+pub(crate) struct Used {
     /// The largest of them, in KiB.
     peak: f64,
     /// All of them, in seconds.
-    processor: f64,
-    elapsed: f64,
+    pub(crate) processor: f64,
+    pub(crate) elapsed: f64,
 }
 
 /// Has a shell start the command so many times.
-fn used(command: &Command, count: u32) -> Used {
+pub(crate) fn used(command: &Command, count: u32) -> Used {
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut time = Command::new("/usr/bin/time");
     time.args(["-f", "%M %U %S %e", "-o"])

@@ -386,8 +386,13 @@ postlog unix-dgram n - n - 1 postlogd
         sections.concat()
     }
 
-    /// `mailprobe` with a config of these listeners and a probe that is not run.
+    /// `mailprobe` with a config of these listeners and a probe that is not run: what it says.
     pub fn see(&self, listeners: &str, arguments: &[&str]) -> Output {
+        self.command(listeners, arguments).output().unwrap()
+    }
+
+    /// The same, to be started.
+    pub fn command(&self, listeners: &str, arguments: &[&str]) -> Command {
         let path: PathBuf = self.path().join("mailprobe.toml");
         let text = format!(
             "[[probe]]\nname = \"external\"\nsender = \"brevo\"\nmailbox = \"spam\"\nto = \"spam@example.org\"\n\n\
@@ -396,12 +401,9 @@ postlog unix-dgram n - n - 1 postlogd
              password = {{ env = \"EMAIL_MONITOR_IMAP_PASSWORD\" }}\n\n{listeners}"
         );
         std::fs::write(&path, text).unwrap();
-        Command::new(env!("CARGO_BIN_EXE_mailprobe"))
-            .args(arguments)
-            .arg("--config")
-            .arg(path)
-            .output()
-            .unwrap()
+        let mut command = Command::new(super::binary());
+        command.args(arguments).arg("--config").arg(path);
+        command
     }
 
     /// What Postfix logged.
