@@ -17,6 +17,14 @@ fn run(ways_in: &WaysIn, port: &str, keys: &str) -> Outcome {
 }
 
 fn run_with(ways_in: &WaysIn, port: &str, keys: &str, to: &str, timeout: &str) -> Outcome {
+    write_config(ways_in, port, keys, to, timeout);
+    see(
+        ways_in,
+        &["run", "--output", "json", "--log-level", "trace"],
+    )
+}
+
+fn write_config(ways_in: &WaysIn, port: &str, keys: &str, to: &str, timeout: &str) {
     let place = ways_in.path().display();
     let (smtp, imaps) = (ways_in.port(port), ways_in.port("imaps"));
     let names = "tls_server_name = \"mail.example.org\"\n";
@@ -35,18 +43,15 @@ fn run_with(ways_in: &WaysIn, port: &str, keys: &str, to: &str, timeout: &str) -
          tls_server_name = \"mail.example.org\"\nusername = \"spam@example.org\"\n\
          password = {{ env = \"EMAIL_MONITOR_IMAP_PASSWORD\" }}\n"
     );
-    let config = ways_in.path().join("smtp.toml");
-    std::fs::write(&config, text).unwrap();
+    std::fs::write(ways_in.path().join("smtp.toml"), text).unwrap();
+}
+
+/// The program with that config, to its end; it shows no secret.
+fn see(ways_in: &WaysIn, arguments: &[&str]) -> Outcome {
     let child = Command::new(binary())
-        .args([
-            "run",
-            "--output",
-            "json",
-            "--log-level",
-            "trace",
-            "--config",
-        ])
-        .arg(&config)
+        .args(arguments)
+        .arg("--config")
+        .arg(ways_in.path().join("smtp.toml"))
         .env_clear()
         .env("SUBMISSION_PASSWORD", PASSWORD)
         .env("EMAIL_MONITOR_IMAP_PASSWORD", PASSWORD)
@@ -284,6 +289,43 @@ fn a_full_disk_and_a_missing_starttls_are_named() {
     let outcome = run(&ways_in, "submission", &keys);
     assert_refused(&outcome, "sender_tls_invalid", &["does not offer STARTTLS"]);
     assert!(!ways_in.log().contains("sasl_"), "{}", ways_in.log());
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn check_logs_in_to_the_sender_and_sends_nothing() {
+    let ways_in = WaysIn::start(Settings::default().with("submission", SUBMISSION_RULE));
+    let finding = |outcome: &Outcome| {
+        let lines = outcome.stdout.lines();
+        let mut findings = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+        findings
+            .find(|one| one["part"] == "sender `inside`")
+            .unwrap()
+    };
+    let arguments = ["check", "--output", "json"];
+    let to = "spam@example.org";
+    let keys = format!("tls = \"starttls\"\n{LOGIN}");
+    write_config(&ways_in, "submission", &keys, to, "20s");
+    let good = finding(&see(&ways_in, &arguments));
+    assert_eq!(good["level"], "ok", "{good:#}");
+    assert!(
+        good["summary"].as_str().unwrap().ends_with("lets us in"),
+        "{good:#}"
+    );
+    let keys =
+        "tls = \"starttls\"\nusername = \"nobody@example.org\"\npassword = \"wrong password\"\n";
+    write_config(&ways_in, "submission", keys, to, "20s");
+    let outcome = see(&ways_in, &arguments);
+    let refused = finding(&outcome);
+    assert_eq!(
+        (refused["level"].as_str(), outcome.code),
+        (Some("fail"), Some(1))
+    );
+    assert!(
+        refused["summary"].as_str().unwrap().contains("535 5.7.8"),
+        "{refused:#}"
+    );
+    assert!(!ways_in.log().contains("message-id="), "{}", ways_in.log());
 }
 
 /// A policy server that puts the first mail off and lets the next one pass.
