@@ -8,12 +8,16 @@ use std::time::Duration;
 const RUNS: usize = 5;
 
 /// Answers to the message of a run that is under way, all quoting its token. None of them is the message.
-fn quotations(token: &str) -> [String; 3] {
+fn quotations(token: &str) -> [String; 4] {
     let subject = format!("[E2E Monitor] {token}");
     [
         format!(
             "From: helpful@example.org\r\nTo: monitoring@example.org\r\nSubject: Re: {subject}\r\n\
              In-Reply-To: <1@smtp-relay.mailin.fr>\r\nReferences: <1@smtp-relay.mailin.fr>\r\n\r\n> {token}\r\nWhat is this?\r\n"
+        ),
+        format!(
+            "From: careless@example.org\r\nTo: monitoring@example.org\r\nSubject: {subject}\r\n\
+             In-Reply-To: <1@smtp-relay.mailin.fr>\r\nX-Mailprobe-Token: {token}\r\n\r\nWhat is this?\r\n"
         ),
         format!(
             "From: away@example.org\r\nTo: monitoring@example.org\r\nSubject: {subject}\r\n\
@@ -42,7 +46,7 @@ fn a_reply_that_arrives_before_the_message_is_not_the_message_and_stays() {
         "{report:#}"
     );
     let left = site.dovecot.messages("INBOX");
-    assert_eq!(left.len(), 3, "{left:#?}");
+    assert_eq!(left.len(), 4, "{left:#?}");
 }
 
 #[test]
@@ -58,7 +62,7 @@ fn ten_thousand_foreign_messages_are_exactly_as_before_flags_included() {
         site.brevo.state().hold = Duration::from_millis(300);
         let run = site.begin();
         let token = site.token_of_message(number);
-        let quotation = &quotations(&token)[number % 3];
+        let quotation = &quotations(&token)[number % 4];
         site.postfix.submit("spam@example.org", quotation);
         let outcome = Outcome::of(run);
         outcome.assert("delivered", None, 0);
