@@ -15,6 +15,7 @@ pub mod alertmanager;
 pub mod crowd;
 pub mod detection;
 pub mod dovecot;
+pub mod fleet;
 mod outcome;
 pub mod policy;
 pub mod postfix;

@@ -22,4 +22,5 @@ mod incidents;
 mod interrupted;
 mod listeners;
 mod round_trip;
+mod serve;
 mod smtp;

@@ -1,0 +1,164 @@
+//! The scheduler against a real Dovecot and Pushgateway.
+
+use crate::common::fleet::Fleet;
+use crate::common::wait_until;
+use std::time::{Duration, Instant};
+
+const SOON: &str = "schedule = \"* * * * *\"\nlate_after = \"10s\"\ntimeout = \"20s\"";
+
+/// Waits until so many runs have ended.
+fn until_ended(fleet: &Fleet, count: usize) {
+    wait_until("the runs end", || {
+        (fleet.runs().len() >= count).then_some(())
+    });
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn many_probes_share_two_sessions_a_mailbox_and_are_reported_everywhere() {
+    let mut fleet = Fleet::start(3);
+    fleet.write_config(12, |_| SOON.to_owned(), &fleet.pushgateway());
+    fleet.serve();
+    for number in 0..12 {
+        let answer = fleet.request("POST", &format!("/api/probes/p{number}/run"));
+        assert!(answer.unwrap().contains("\"begun\":true"));
+    }
+    until_ended(&fleet, 12);
+    assert!(fleet.most_sessions() <= 2, "{}", fleet.most_sessions());
+    for run in fleet.runs().iter().take(12) {
+        assert_eq!(run["verdict"], "delivered", "{run}");
+    }
+    assert!(fleet.sum("mailprobe_runs_total{") >= 12.0);
+    wait_until("the gateway has all", || {
+        let metrics = fleet.gateway.metrics();
+        let pushed = metrics
+            .lines()
+            .filter(|line| line.starts_with("email_roundtrip_success{"));
+        (pushed.count() == 12).then_some(())
+    });
+    let page = fleet.get("/").unwrap();
+    assert_eq!(page.matches("badge good\">delivered").count(), 12);
+    assert_eq!(fleet.stop(), Some(0));
+    assert_eq!((fleet.messages("INBOX"), fleet.messages("Junk")), (0, 0));
+    assert_eq!(fleet.most_sessions(), 0, "every session was logged out of");
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn sigterm_ends_a_wait_as_interrupted_within_the_grace_and_leaves_kuma_and_the_round_trip_alone() {
+    let mut fleet = Fleet::start(1);
+    fleet.write_config(
+        1,
+        |_| SOON.replace("* * * * *", "0 3 1 1 *"),
+        &fleet.pushgateway(),
+    );
+    fleet.brevo.state().hold = Duration::from_secs(60);
+    fleet.serve();
+    fleet.request("POST", "/api/probes/p0/run").unwrap();
+    wait_until("the message is handed over", || {
+        (fleet.sent() == 1).then_some(())
+    });
+    let begun = Instant::now();
+    assert_eq!(fleet.stop(), Some(0));
+    assert!(
+        begun.elapsed() < Duration::from_secs(25),
+        "{:?}",
+        begun.elapsed()
+    );
+    let metrics = fleet.gateway.metrics();
+    assert!(metrics.contains("cause=\"interrupted\""), "{metrics}");
+    assert!(!metrics.contains("email_roundtrip_success{"), "{metrics}");
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn a_gateway_that_hangs_delays_no_run() {
+    let hanging = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut fleet = Fleet::start(1);
+    let sink = format!(
+        "[[sink]]\ntype = \"pushgateway\"\nurl = \"http://{}\"\n",
+        hanging.local_addr().unwrap()
+    );
+    fleet.write_config(1, |_| SOON.replace("* * * * *", "0 3 1 1 *"), &sink);
+    fleet.serve();
+    for count in 1..=3 {
+        wait_until("it may be asked for again", || {
+            let answer = fleet.request("POST", "/api/probes/p0/run")?;
+            answer.contains("\"begun\":true").then_some(())
+        });
+        until_ended(&fleet, count);
+    }
+    assert!(fleet.runs().iter().all(|run| run["verdict"] == "delivered"));
+    wait_until("what was replaced is counted", || {
+        (fleet.sum("mailprobe_pushes_total{result=\"dropped\"") >= 1.0).then_some(())
+    });
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn a_scheduler_that_is_killed_finds_its_history_again() {
+    let mut fleet = Fleet::start(1);
+    let state = format!("state_dir = \"{}/state\"\n", fleet.path().display());
+    let keys = "schedule = \"0 3 1 1 *\"\nlate_after = \"1s\"\ntimeout = \"2s\"";
+    fleet.write_config(1, |_| keys.to_owned(), &state);
+    fleet.serve();
+    fleet.request("POST", "/api/probes/p0/run").unwrap();
+    until_ended(&fleet, 1);
+    let token = fleet.runs()[0]["token"].as_str().unwrap().to_owned();
+    // The next one is cut off with its message on the way.
+    fleet.brevo.state().hold = Duration::from_millis(500);
+    wait_until("it may be asked for again", || {
+        let answer = fleet.request("POST", "/api/probes/p0/run")?;
+        answer.contains("\"begun\":true").then_some(())
+    });
+    wait_until("the message is handed over", || {
+        (fleet.sent() == 2).then_some(())
+    });
+    fleet.kill();
+    wait_until("it arrives all the same", || {
+        (fleet.messages("INBOX") == 1).then_some(())
+    });
+    fleet.brevo.state().hold = Duration::ZERO;
+    fleet.serve();
+    let report = fleet.get(&format!("/api/runs/{token}")).unwrap();
+    assert!(report.contains("\"verdict\":\"delivered\""), "{report}");
+    assert!(fleet.get("/").unwrap().contains("badge good\">delivered"));
+}
+
+/// A piece of the soak that `tests/bench/serve` makes at length: servers end and come back while runs go on.
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn three_hundred_runs_through_restarts_are_each_counted_once() {
+    let mut fleet = Fleet::start(5);
+    let keys = "schedule = \"0 3 1 1 *\"\nlate_after = \"20s\"\ntimeout = \"30s\"";
+    fleet.write_config(50, |_| keys.to_owned(), &fleet.pushgateway());
+    fleet.serve();
+    let mut begun = 0;
+    for round in 0..6 {
+        for number in 0..50 {
+            wait_until("it may be asked for again", || {
+                let answer = fleet.request("POST", &format!("/api/probes/p{number}/run"))?;
+                answer.contains("\"begun\":true").then_some(())
+            });
+            begun += 1;
+            if number == 25 && round % 2 == 1 {
+                fleet.dovecot.restart();
+            }
+        }
+        until_ended(&fleet, begun);
+    }
+    assert_eq!(begun, 300);
+    assert_eq!(fleet.sum("mailprobe_runs_total{") as usize, 300);
+    // A probe that could not look sends nothing: that is the only way not to be counted by the stand-in.
+    let undetermined = fleet
+        .runs()
+        .iter()
+        .filter(|run| run["verdict"] == "undetermined")
+        .count();
+    let sent = fleet.sent();
+    assert!(
+        sent <= 300 && sent + undetermined >= 300,
+        "{sent} sent, {undetermined} blind"
+    );
+    assert_eq!(fleet.stop(), Some(0));
+}
