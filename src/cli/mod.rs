@@ -42,6 +42,7 @@ struct Arguments {
 
 /// Options of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 struct Common {
     /// The config [default: $MAILPROBE_CONFIG, ./mailprobe.toml, /etc/mailprobe/mailprobe.toml]
     #[arg(long, global = true, value_name = "FILE")]
