@@ -24,7 +24,7 @@ pub mod prometheus;
 pub mod pushgateway;
 pub mod rspamd;
 mod site;
-mod stand_ins;
+pub mod stand_ins;
 pub mod stored;
 pub mod tap;
 pub mod ways_in;

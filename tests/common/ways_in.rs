@@ -329,6 +329,7 @@ trace unix - - n - 0 bounce
 proxymap unix - - n - - proxymap
 error unix - - n - - error
 retry unix - - n - - error
+discard unix - - n - - discard
 lmtp unix - - n - - lmtp
 anvil unix - - n - 1 anvil
 postlog unix-dgram n - n - 1 postlogd
@@ -338,7 +339,8 @@ postlog unix-dgram n - n - 1 postlogd
     }
 
     /// HAProxy before the ports that demand a header, each with a port of its own; the ports in the order of LISTENERS.
-    pub fn balance(&mut self) -> Vec<(&'static str, &'static str, u16)> {
+    /// `header` is what it is told to send, `send-proxy-v2` as a rule.
+    pub fn balance(&mut self, header: &str) -> Vec<(&'static str, &'static str, u16)> {
         let mut config = String::from(
             "global\n  maxconn 100\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n",
         );
@@ -348,7 +350,7 @@ postlog unix-dgram n - n - 1 postlogd
                 let (port, back) = (free_port(), self.port(name));
                 write!(
                     config,
-                    "listen {name}\n  bind 127.0.0.1:{port}\n  server mail 127.0.0.1:{back} send-proxy-v2\n"
+                    "listen {name}\n  bind 127.0.0.1:{port}\n  server mail 127.0.0.1:{back} {header}\n"
                 )
                 .unwrap();
                 front.push((name, protocol, port));
@@ -404,6 +406,11 @@ postlog unix-dgram n - n - 1 postlogd
         let mut command = Command::new(super::binary());
         command.args(arguments).arg("--config").arg(path);
         command
+    }
+
+    /// Ends Dovecot, and with it every mailbox.
+    pub fn stop_dovecot(&mut self) {
+        self.dovecot = None;
     }
 
     /// What Postfix logged.

@@ -70,7 +70,7 @@ fn all_eight_listeners_are_ok_with_every_step_timed_and_the_certificate_named() 
 #[ignore = "needs servers: run tests/run"]
 fn behind_haproxy_the_same_ports_are_ok_without_a_header_of_ours() {
     let mut ways_in = WaysIn::start(Settings::default());
-    let front = ways_in.balance();
+    let front = ways_in.balance("send-proxy-v2");
     let listeners: String = front
         .iter()
         .map(|(name, protocol, port)| ways_in.listener(name, protocol, *port, false))

@@ -21,6 +21,7 @@ mod figures;
 mod incidents;
 mod interrupted;
 mod listeners;
+mod matrix;
 mod round_trip;
 mod serve;
 mod smtp;
