@@ -291,3 +291,59 @@ fn completions_and_pages_of_the_manual_know_every_command() {
     assert!(generated(&["man"]).contains(".TH mailprobe 1"));
     assert!(generated(&["man", "run"]).contains("exit\\-zero\\-when\\-reported"));
 }
+
+#[test]
+fn every_alert_has_its_place_in_the_runbook() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let rules = generated(&["prometheus-rules"]);
+    let mut alerts = 0;
+    for alert in rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+    {
+        alerts += 1;
+        let heading = format!("\n### {alert}\n");
+        let place = readme.split(&heading).nth(1);
+        let place = place.unwrap_or_else(|| panic!("README.md has no section {alert}"));
+        let own = place.split("\n#").next().unwrap();
+        for step in ["\n1. ", "\n2. ", "\n3. "] {
+            assert!(own.contains(step), "{alert} has fewer than three commands");
+        }
+        assert!(
+            rules.contains(&format!("README.md#{}\"", alert.to_lowercase())),
+            "{alert}"
+        );
+    }
+    assert_eq!(alerts, 13);
+}
+
+#[test]
+fn the_deadlines_of_the_job_and_of_the_unit_agree_with_the_config() {
+    let plan = load_without_secrets(&root().join("deploy/mailprobe.toml")).unwrap();
+    let timeout = plan.probes[0].timeout.as_secs();
+    let manifests = generated(&["kubernetes"]);
+    assert!(manifests.contains(&format!("activeDeadlineSeconds: {}\n", timeout + 150)));
+    assert!(manifests.contains("schedule: \"*/20 * * * *\"\n"));
+    let deploy = |name: &str| std::fs::read_to_string(root().join("deploy").join(name)).unwrap();
+    let unit = deploy("systemd/mailprobe-run.service");
+    assert!(unit.contains(&format!("\nTimeoutStartSec={}\n", timeout + 150)));
+    assert!(deploy("systemd/mailprobe-run.timer").contains("\nOnCalendar=*:0/20\n"));
+}
+
+#[test]
+fn a_config_that_does_not_fit_into_one_job_or_into_a_config_map_says_so() {
+    let fixture = |name: &str| root().join("fixtures/config/good").join(name);
+    let kubernetes = |name: &str| {
+        let path = fixture(name);
+        let ran = run(&["generate", "kubernetes", "--config", path.to_str().unwrap()]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
+        ran.stderr
+    };
+    let several = kubernetes("whole.toml");
+    assert!(
+        several.contains("the probes have several schedules"),
+        "{several}"
+    );
+    let literal = kubernetes("careless.toml");
+    assert!(literal.contains("a secret stands in the file"), "{literal}");
+}
