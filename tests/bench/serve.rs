@@ -1,0 +1,217 @@
+//! What the scheduler costs, by the number of probes, and a soak. `tests/bench/serve` builds the release binary and runs
+//! this; it ends with an error where a figure misses its target.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a benchmark may fail"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use common::fleet::Fleet;
+use serde_json::Value;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// As the issue of a probe in a crowd: each once a minute, spread over it.
+const EVERY_MINUTE: &str =
+    "schedule = \"* * * * *\"\njitter = \"60s\"\nlate_after = \"20s\"\ntimeout = \"40s\"";
+const RARELY: &str = "schedule = \"0 3 1 1 *\"\nlate_after = \"20s\"\ntimeout = \"30s\"";
+
+/// A part of the values is at or below this.
+fn percentile(mut values: Vec<f64>, share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let place = (values.len() as f64 * share).ceil() as usize;
+    values
+        .get(place.saturating_sub(1))
+        .copied()
+        .unwrap_or(f64::NAN)
+}
+
+fn of(runs: &[Value], field: &str) -> Vec<f64> {
+    runs.iter().filter_map(|run| run[field].as_f64()).collect()
+}
+
+fn main() -> ExitCode {
+    let number = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().unwrap())
+    };
+    let minutes = number("MAILPROBE_BENCH_MINUTES", 10);
+    let soak = number("MAILPROBE_BENCH_SOAK", 20_000);
+    let most = number("MAILPROBE_BENCH_PROBES", 1000);
+    println!(
+        "{} processors, load {}",
+        std::thread::available_parallelism().unwrap(),
+        std::fs::read_to_string("/proc/loadavg").unwrap().trim()
+    );
+    let mut missed = false;
+    println!(
+        "\nEach probe once a minute for {minutes} min, over up to 50 mailboxes of one Dovecot"
+    );
+    println!(
+        "{:>6} {:>6} {:>10} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9}",
+        "probes",
+        "runs",
+        "delivered",
+        "CPU/run",
+        "memory",
+        "IMAP/run",
+        "sessions",
+        "start p99",
+        "bound p99",
+        "skipped"
+    );
+    for probes in [1, 10, 100, 1000] {
+        if probes <= most {
+            missed |= !crowd(probes as usize, minutes);
+        }
+    }
+    missed |= !idle();
+    if soak > 0 {
+        missed |= !soaked(soak as usize);
+    }
+    ExitCode::from(u8::from(missed))
+}
+
+/// One row of the table; whether every target is met.
+fn crowd(probes: usize, minutes: u64) -> bool {
+    let mut fleet = Fleet::start(probes.min(50));
+    fleet.write_config(probes, |_| EVERY_MINUTE.to_owned(), &fleet.pushgateway());
+    fleet.serve();
+    // The first minute opens the connections.
+    std::thread::sleep(Duration::from_secs(60));
+    let (commands, processor, before) =
+        (fleet.imap_commands(), fleet.processor(), fleet.runs().len());
+    let mut sessions = 0;
+    let end = Instant::now() + Duration::from_secs(60 * minutes);
+    while Instant::now() < end {
+        std::thread::sleep(Duration::from_secs(10));
+        sessions = sessions.max(fleet.most_sessions());
+        fleet.get("/metrics").unwrap();
+    }
+    let runs = fleet.runs().split_off(before);
+    let count = runs.len() as f64;
+    let commands = (fleet.imap_commands() - commands) as f64 / count;
+    let processor = (fleet.processor() - processor) * 1000.0 / count;
+    let (_, memory) = fleet.memory();
+    let delivered = runs
+        .iter()
+        .filter(|run| run["verdict"] == "delivered")
+        .count();
+    let start = percentile(of(&runs, "start_delay_seconds"), 0.99) * 1000.0;
+    let bound = percentile(of(&runs, "delivery_error_seconds"), 0.99) * 1000.0;
+    let skipped = fleet.sum("mailprobe_ticks_skipped_total{");
+    println!(
+        "{probes:>6} {:>6} {delivered:>10} {processor:>6.1} ms {memory:>5.1} MiB {commands:>9.1} {sessions:>9} {start:>8.1} ms {bound:>7.1} ms {skipped:>9}",
+        runs.len()
+    );
+    fleet.stop() == Some(0)
+        && delivered == runs.len()
+        && !runs.is_empty()
+        && sessions <= 2
+        && start <= 100.0
+        && bound <= 150.0
+        && memory <= 64.0
+}
+
+/// Ten thousand probes that have nothing to do.
+fn idle() -> bool {
+    let mut fleet = Fleet::start(50);
+    fleet.write_config(
+        10_000,
+        |number| {
+            format!(
+                "schedule = \"{} {} * * {}\"",
+                number % 60,
+                3 + number % 20,
+                number % 7
+            )
+        },
+        "",
+    );
+    let begun = Instant::now();
+    fleet.serve();
+    let start = begun.elapsed().as_secs_f64();
+    std::thread::sleep(Duration::from_secs(5));
+    let (before, time) = (fleet.processor(), Duration::from_secs(30));
+    std::thread::sleep(time);
+    let share = (fleet.processor() - before) / time.as_secs_f64() * 100.0;
+    let (_, memory) = fleet.memory();
+    println!(
+        "\n10,000 idle probes: ready after {start:.2} s (target 1), {memory:.1} MiB (80), {share:.2} % of a processor (1)"
+    );
+    fleet.stop() == Some(0) && start <= 1.0 && memory <= 80.0 && share <= 1.0
+}
+
+/// So many runs in a row, with restarts of Dovecot, of the gateway and of the stand-in's answers at odd moments.
+fn soaked(target: usize) -> bool {
+    let mut fleet = Fleet::start(20);
+    fleet.write_config(100, |_| RARELY.to_owned(), &fleet.pushgateway());
+    fleet.serve();
+    let mut asked = 0;
+    let mut odd = 1_u64;
+    let mut first: Option<(f64, usize)> = None;
+    while asked < target {
+        for number in 0..100 {
+            let path = format!("/api/probes/p{number}/run");
+            while !fleet
+                .request("POST", &path)
+                .is_some_and(|answer| answer.contains("\"begun\":true"))
+            {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            asked += 1;
+            // A linear congruence: the same moments each time (Numerical Recipes, chapter 7).
+            odd = odd.wrapping_mul(1_664_525).wrapping_add(1_013_904_223) % (1 << 32);
+            match odd % 2000 {
+                0 => fleet.dovecot.restart(),
+                1 => fleet.gateway.restart(),
+                2..=20 => {
+                    let answer = mailprobe::demo::brevo::error(503, "unavailable", "try later");
+                    let behaviour = mailprobe::demo::brevo::Behaviour::Answer(answer);
+                    fleet.brevo.state().next.push_back(behaviour);
+                }
+                _ => {}
+            }
+        }
+        if asked >= target / 4 && first.is_none() {
+            first = Some((fleet.memory().0, fleet.descriptors()));
+        }
+    }
+    let end = Instant::now() + Duration::from_secs(120);
+    while fleet.runs().len() < asked && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let runs = fleet.runs();
+    let counted = fleet.sum("mailprobe_runs_total{") as usize;
+    let mut tokens: Vec<&str> = runs
+        .iter()
+        .filter_map(|run| run["token"].as_str())
+        .collect();
+    tokens.sort_unstable();
+    tokens.dedup();
+    let delivered = runs
+        .iter()
+        .filter(|run| run["verdict"] == "delivered")
+        .count();
+    let (before, descriptors) = first.unwrap_or_default();
+    let (memory, left) = (fleet.memory().0, fleet.descriptors());
+    println!(
+        "\nSoak: {asked} asked for, {} ended, {counted} counted, {} tokens, {delivered} delivered; \
+         memory {before:.1} then {memory:.1} MiB, descriptors {descriptors} then {left}",
+        runs.len(),
+        tokens.len()
+    );
+    fleet.stop() == Some(0)
+        && runs.len() == asked
+        && counted == asked
+        && tokens.len() == asked
+        && memory <= before * 1.05
+        && left <= descriptors + 4
+}
