@@ -650,3 +650,103 @@ fn a_sender_with_a_longer_limit_gets_one_long_attempt_and_no_second_after_it() {
     );
     assert_eq!(run.next(s(120.1)), Action::Finish);
 }
+
+fn event(kind: crate::probe::provider::Kind) -> Event {
+    Event::ProviderSaid(Word::Events(vec![crate::probe::provider::Event {
+        at: None,
+        kind,
+        message_id: None,
+        reason: Some("452 4.3.1 full".to_owned()),
+    }]))
+}
+
+/// A run that waits, and whose provider can be asked.
+fn asking(how: Asking) -> Run {
+    let mut run = sending();
+    run.set_asking(how);
+    run.on(acceptance(), s(0.5));
+    run
+}
+
+#[test]
+fn the_provider_is_asked_when_the_message_is_overdue_and_at_the_end_and_before_the_interim_word() {
+    use crate::probe::provider::Kind;
+    let mut run = asking(Asking::WhenOverdue);
+    assert_eq!(run.next(s(0.5)), Action::WaitUntil(s(300.1)));
+    assert_eq!(run.next(s(300.1)), Action::AskProvider(ASK_LIMIT));
+    assert_eq!(run.next(s(300.1)), Action::WaitUntil(s(900.0)));
+    run.on(event(Kind::Deferred), s(300.4));
+    assert_eq!(run.next(s(300.4)), Action::ReportOverdue);
+    run.on(Event::OverdueReported, s(300.4));
+    assert_eq!(run.next(s(300.4)), Action::WaitUntil(s(900.0)));
+    assert_eq!(run.next(s(900.0)), Action::LastLook);
+    assert_eq!(run.next(s(900.0)), Action::AskProvider(LAST_ASK_LIMIT));
+    run.on(clean_look("INBOX"), s(900.1));
+    run.on(clean_look("Junk"), s(900.1));
+    // The answer is still out.
+    assert_eq!(run.next(s(900.1)), Action::WaitUntil(s(907.0)));
+    run.on(event(Kind::Deferred), s(900.2));
+    assert_eq!(run.next(s(900.2)), Action::Finish);
+    assert_eq!(verdict(run), (Verdict::Missing, Some(CauseCode::Deferred)));
+}
+
+#[test]
+fn a_message_that_was_given_up_on_ends_the_run_after_a_last_look() {
+    use crate::probe::provider::Kind;
+    let mut run = asking(Asking::WhenOverdue);
+    assert_eq!(run.next(s(300.1)), Action::AskProvider(ASK_LIMIT));
+    run.on(event(Kind::SoftBounce), s(300.3));
+    assert_eq!(run.next(s(300.3)), Action::LastLook);
+    run.on(clean_look("INBOX"), s(300.4));
+    assert_eq!(run.next(s(300.4)), Action::WaitUntil(s(307.3)));
+    run.on(clean_look("Junk"), s(300.4));
+    assert_eq!(run.next(s(300.4)), Action::Finish);
+    assert_eq!(
+        verdict(run),
+        (Verdict::Bounced, Some(CauseCode::SoftBounced))
+    );
+}
+
+#[test]
+fn where_somebody_waits_the_provider_is_asked_after_10_30_and_60_seconds_too() {
+    use crate::probe::provider::Kind;
+    let mut run = asking(Asking::Eagerly);
+    for at in [10.1, 30.1, 60.1, 300.1] {
+        assert_eq!(run.next(s(at - 0.5)), Action::WaitUntil(s(at)));
+        assert_eq!(run.next(s(at)), Action::AskProvider(ASK_LIMIT));
+        run.on(event(Kind::Accepted), s(at + 0.1));
+    }
+    assert_eq!(run.next(s(300.2)), Action::ReportOverdue);
+}
+
+#[test]
+fn a_question_that_fails_takes_nothing_back_that_was_known() {
+    use crate::probe::provider::Kind;
+    let mut run = asking(Asking::WhenOverdue);
+    run.next(s(300.1));
+    run.on(event(Kind::Deferred), s(300.3));
+    run.on(Event::OverdueReported, s(300.3));
+    run.next(s(900.0));
+    run.next(s(900.0));
+    let why = cause(CauseCode::SenderRateLimited);
+    run.on(Event::ProviderSaid(Word::Unavailable(why)), s(900.1));
+    run.on(clean_look("INBOX"), s(900.1));
+    run.on(clean_look("Junk"), s(900.1));
+    assert_eq!(run.next(s(900.1)), Action::Finish);
+    assert_eq!(verdict(run), (Verdict::Missing, Some(CauseCode::Deferred)));
+}
+
+#[test]
+fn a_time_in_which_a_folder_could_not_be_read_is_remembered() {
+    let mut run = waiting();
+    let folder = || "INBOX".to_owned();
+    for at in [5.0, 6.0] {
+        let cause = cause(CauseCode::MailboxConnectionLost);
+        let folder = folder();
+        run.on(Event::FolderLost { folder, cause }, s(at));
+    }
+    run.on(Event::FolderBack { folder: folder() }, s(9.0));
+    let gaps = run.evidence(s(10.0)).mailbox.gaps;
+    let times: Vec<_> = gaps.iter().map(|gap| (gap.from, gap.to)).collect();
+    assert_eq!(times, [(s(5.0), Some(s(9.0)))]);
+}

@@ -2,6 +2,7 @@
 
 use crate::world::{Ran, finish, program, run, signal};
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What the README promises.
@@ -43,10 +44,38 @@ fn the_demo_delivers_shows_what_the_sinks_got_and_ends_in_under_five_seconds() {
     assert!(!ran.stdout.contains('\x1b'));
 }
 
-/// The program itself holds verdict and cause against what the incident promises; its exit code says so.
+/// What the README quotes: the verdict's sentence, and, of a run that is delivered, its warning.
+fn sentence(stdout: &str) -> String {
+    let line = |start| stdout.lines().find_map(|line| line.strip_prefix(start));
+    let sentence = line("demo: ").unwrap().to_owned();
+    match line("  warning: ") {
+        Some(warning) if sentence.starts_with("delivered") => {
+            format!("{sentence}; warning: {warning}")
+        }
+        _ => sentence,
+    }
+}
+
+/// Ports, times and ids differ from run to run.
+fn without_digits(text: &str) -> String {
+    let mut short = String::new();
+    for part in text.chars() {
+        match part {
+            '0'..='9' if short.ends_with('#') => {}
+            '0'..='9' => short.push('#'),
+            other => short.push(other),
+        }
+    }
+    short
+}
+
+/// The program itself holds verdict, cause and evidence against what the incident promises; its exit code says so. And
+/// the README quotes what it really says.
 #[test]
 fn every_incident_ends_as_promised_and_in_time() {
     let begun = Instant::now();
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
     let runs: Vec<_> = faults()
         .into_iter()
         .map(|fault| {
@@ -61,6 +90,16 @@ fn every_incident_ends_as_promised_and_in_time() {
             ran.stdout.ends_with("as it should be for this incident\n"),
             "{fault}: {}",
             ran.stdout
+        );
+        let said = without_digits(&sentence(&ran.stdout));
+        let row = format!("| `{fault}` | ");
+        let documented = readme
+            .lines()
+            .find(|line| line.starts_with(&row))
+            .unwrap_or_else(|| panic!("no row for {fault}"));
+        assert!(
+            without_digits(documented).ends_with(&format!(" | {said} |")),
+            "README.md has {documented}, and not {said}"
         );
     }
     // All of them at once on a machine that may be busy; alone each takes less than five seconds.
