@@ -16,6 +16,7 @@ mod check;
 mod common;
 mod crowded;
 mod dashboard;
+mod deploy;
 mod faults;
 mod figures;
 mod incidents;

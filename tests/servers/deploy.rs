@@ -1,0 +1,197 @@
+//! Everything below `deploy/`, given to the programs that read it in production.
+
+use crate::common::{binary, process};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+fn deploy(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("deploy")
+        .join(name)
+}
+
+#[track_caller]
+fn generated(arguments: &[&str]) -> String {
+    let output = Command::new(binary())
+        .arg("generate")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn promtool_and_amtool_find_nothing_wrong_with_the_rules() {
+    for rules in ["mailprobe.rules.yml", "mailprobe-old-names.rules.yml"] {
+        let file = deploy("prometheus").join(rules);
+        let said = process::run(Command::new("promtool").args(["check", "rules"]).arg(file));
+        assert!(said.contains("13 rules found"), "{said}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("alertmanager.yml");
+    let inhibitions = std::fs::read_to_string(deploy("prometheus/alertmanager-inhibitions.yml"));
+    let text = format!(
+        "route: {{ receiver: a }}\nreceivers: [{{ name: a }}]\n{}",
+        inhibitions.unwrap()
+    );
+    std::fs::write(&config, text).unwrap();
+    let said = process::run(Command::new("amtool").arg("check-config").arg(config));
+    assert!(said.contains("5 inhibit rules"), "{said}");
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn systemd_rates_the_units_as_safe() {
+    for unit in ["mailprobe.service", "mailprobe-run.service"] {
+        // In tenths: 2.0.
+        process::run(
+            Command::new("systemd-analyze")
+                .args(["security", "--offline=true", "--threshold=20"])
+                .arg(deploy("systemd").join(unit)),
+        );
+    }
+    let timer = std::fs::read_to_string(deploy("systemd/mailprobe-run.timer")).unwrap();
+    let calendar = timer
+        .lines()
+        .find_map(|line| line.strip_prefix("OnCalendar="))
+        .unwrap();
+    process::run(Command::new("systemd-analyze").args(["calendar", calendar]));
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn kustomize_renders_the_base_and_every_overlay() {
+    let kinds = |name: &str| {
+        let text = process::run(Command::new("kubectl").arg("kustomize").arg(deploy(name)));
+        let mut kinds: Vec<String> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("kind: ").map(str::to_owned))
+            .collect();
+        kinds.sort();
+        kinds.join(" ")
+    };
+    let base = "ConfigMap CronJob NetworkPolicy ServiceAccount";
+    assert_eq!(kinds("kubernetes/base"), base);
+    assert_eq!(
+        kinds("kubernetes/overlays/serve"),
+        "ConfigMap Deployment NetworkPolicy PodDisruptionBudget Service ServiceAccount ServiceMonitor"
+    );
+    assert_eq!(
+        kinds("kubernetes/overlays/prometheus-operator"),
+        "ConfigMap CronJob NetworkPolicy PrometheusRule ServiceAccount"
+    );
+    for form in ["json-map", "base64-json"] {
+        assert_eq!(
+            kinds(&format!("kubernetes/overlays/external-secrets/{form}")),
+            "ConfigMap CronJob ExternalSecret NetworkPolicy ServiceAccount"
+        );
+    }
+}
+
+/// Whether `jsonschema` takes each config, as `NAME true` or `NAME false` a line; what is no TOML is left out.
+const VALIDATE: &str = "
+import json, pathlib, sys, tomllib, jsonschema
+schema = json.loads(pathlib.Path(sys.argv[1]).read_text())
+jsonschema.Draft202012Validator.check_schema(schema)
+validator = jsonschema.Draft202012Validator(schema)
+for path in sys.argv[2:]:
+    try:
+        config = tomllib.loads(pathlib.Path(path).read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        continue
+    print(pathlib.Path(path).stem, validator.is_valid(config))
+";
+
+/// What the program says of faults of shape; the others are of meaning, which a schema cannot know.
+const FAULTS_OF_SHAPE: [&str; 7] = [
+    "there is no key `",
+    "there is no [[probe]]",
+    ", expected a",
+    "` is missing\n",
+    "is none of",
+    "is no secret",
+    "go together",
+];
+
+fn configs(kind: &str) -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/config")
+        .join(kind);
+    let files = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let mut files: Vec<PathBuf> = files
+        .filter(|path| path.extension().is_some_and(|one| one == "toml"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn validated(kind: &str) -> Vec<(String, bool)> {
+    let directory = tempfile::tempdir().unwrap();
+    let schema = directory.path().join("schema.json");
+    std::fs::write(&schema, generated(&["schema"])).unwrap();
+    // Debian's own: it has the package python3-jsonschema.
+    let said = process::run(
+        Command::new("/usr/bin/python3")
+            .args(["-c", VALIDATE])
+            .arg(schema)
+            .args(configs(kind)),
+    );
+    said.lines()
+        .map(|line| {
+            let (name, is_valid) = line.split_once(' ').unwrap();
+            (name.to_owned(), is_valid == "True")
+        })
+        .collect()
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn the_schema_takes_every_good_config() {
+    let good = validated("good");
+    assert!(good.len() >= 5);
+    let refused: Vec<_> = good.iter().filter(|(_, is_valid)| !is_valid).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn the_schema_refuses_every_config_whose_shape_is_bad() {
+    let bad = validated("bad");
+    let message = |name: &str| {
+        let file = format!("fixtures/config/bad/{name}.txt");
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+    };
+    let shapeless: Vec<&(String, bool)> = bad
+        .iter()
+        .filter(|(name, _)| {
+            let message = message(name);
+            FAULTS_OF_SHAPE.iter().any(|fault| message.contains(fault))
+        })
+        .collect();
+    assert!(
+        shapeless.len() >= 25,
+        "only {} of {}",
+        shapeless.len(),
+        bad.len()
+    );
+    let taken: Vec<&str> = shapeless
+        .iter()
+        .filter(|(_, is_valid)| *is_valid)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert!(taken.is_empty(), "{taken:?}");
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn bash_reads_its_completions() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("mailprobe.bash");
+    std::fs::write(&script, generated(&["completions", "bash"])).unwrap();
+    process::run(Command::new("bash").arg("-n").arg(script));
+}
