@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod find;
 mod generate;
+mod inspect;
 mod live;
 mod nagios;
 mod output;
@@ -62,6 +63,7 @@ enum Command {
     Check(check::Arguments),
     Find(find::Arguments),
     Demo(demo::Arguments),
+    Inspect(inspect::Arguments),
     Generate(generate::Arguments),
 }
 
@@ -106,6 +108,7 @@ async fn carry_out(arguments: Arguments) -> u8 {
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments, &common).await,
         Command::Serve(_) => serve::run(&common).await,
+        Command::Inspect(arguments) => inspect::run(&arguments, &common),
         Command::Check(arguments) => check::run(&arguments, &common).await,
         Command::Find(arguments) => find::run(&arguments, &common).await,
         Command::Demo(arguments) => demo::run(&arguments).await,

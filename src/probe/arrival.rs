@@ -16,6 +16,17 @@ const ROUNDING: f64 = 2.0;
 /// So many hops are read, the newest ones.
 pub const MOST_HOPS: usize = 200;
 
+/// Below the first of these, what stands in a header came with the message.
+const WRITERS_FIELDS: [&str; 7] = [
+    "DKIM-Signature",
+    "Date",
+    "From",
+    "To",
+    "Subject",
+    "Message-ID",
+    "MIME-Version",
+];
+
 /// What a message tells of its way.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Arrival {
@@ -129,7 +140,9 @@ pub fn read(raw: &[u8], path: &PathPlan, sent_at: Option<DateTime<Utc>>) -> Arri
 /// (Rspamd, measured behind Postfix) appends its fields to the header instead, below all that came with the message: so
 /// else the last field of a name counts. Where no border is known, that holds for Rspamd's own fields alone.
 fn opinion(fields: &[Field], ours: Option<&[Field]>) -> Option<Spam> {
-    if let Some(spam) = ours.and_then(|ours| spam::read(ours.iter())) {
+    let is_not_theirs = |field: &&Field| !WRITERS_FIELDS.iter().any(|name| field.is(name));
+    let above = ours.map(|ours| ours.iter().take_while(is_not_theirs));
+    if let Some(spam) = above.and_then(spam::read) {
         return Some(spam);
     }
     if ours.is_some() || fields.iter().any(|field| field.is("X-Spamd-Result")) {
@@ -153,8 +166,15 @@ fn border(hops: &[(usize, Hop)], path: &PathPlan) -> Option<usize> {
             .is_some_and(|address| address.is_loopback())
     };
     let mut found = (0..hops.len()).find(|index| is_border(*index))?;
-    while from_loopback(found) && is_border(found + 1) {
-        found += 1;
+    while from_loopback(found) {
+        // The filter itself may have left a field in between, under whatever name.
+        let beyond = (found + 1..hops.len())
+            .find(|index| is_border(*index) || !from_loopback(*index))
+            .filter(|index| is_border(*index));
+        match beyond {
+            Some(index) => found = index,
+            None => break,
+        }
     }
     Some(found)
 }
@@ -195,14 +215,14 @@ fn measure(hops: &mut [Hop], sent_at: Option<DateTime<Utc>>) {
         hop.skew_seconds = if delay < -ROUNDING {
             Some(-delay)
         } else {
-            // How far the neighbours say that a clock is off, as far as this delay makes up for it.
+            // How far a neighbour says that a clock is off, where this delay makes up for it.
             [index.checked_sub(1), index.checked_add(1)]
                 .into_iter()
                 .filter_map(edge)
-                .filter(|other| *other < -ROUNDING)
-                .map(|other| (-other).min(delay))
+                .map(|other| -other)
+                .filter(|skew| *skew > ROUNDING && delay >= skew - ROUNDING)
+                .map(|skew| skew.min(delay))
                 .reduce(f64::max)
-                .filter(|skew| *skew > 0.0)
         };
     }
 }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// How many messages and Received fields the corpus has at least, and how many messages real servers wrote.
-const MESSAGES: usize = 60;
-const RECEIVED_FIELDS: usize = 80;
+const MESSAGES: usize = 120;
+const RECEIVED_FIELDS: usize = 200;
 const RECORDED: usize = 30;
 
 /// The reading of a message, as its `.json` has it.

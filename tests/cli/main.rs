@@ -15,6 +15,7 @@ mod errors;
 mod find;
 mod generate;
 mod help;
+mod inspect;
 mod readme;
 mod run;
 mod secrets;
