@@ -76,14 +76,17 @@ fn every_incident_ends_as_promised_and_in_time() {
     let begun = Instant::now();
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let readme = std::fs::read_to_string(readme).unwrap();
-    let runs: Vec<_> = faults()
-        .into_iter()
-        .map(|fault| {
-            let child = program(&["demo", "--fault", &fault]).spawn().unwrap();
+    let (_, readme) = readme.split_once("\n## Incidents").unwrap();
+    let faults = faults();
+    // A few at a time: the worlds have limits of seconds, which a crowd on two cores would use up.
+    let few = faults.chunks(4).flat_map(|few| {
+        let runs = few.iter().map(|fault| {
+            let child = program(&["demo", "--fault", fault]).spawn().unwrap();
             (fault, child)
-        })
-        .collect();
-    for (fault, child) in runs {
+        });
+        runs.collect::<Vec<_>>()
+    });
+    for (fault, child) in few {
         let ran: Ran = finish(child);
         assert_eq!(ran.code, Some(0), "{fault}: {ran:#?}");
         assert!(
@@ -102,8 +105,8 @@ fn every_incident_ends_as_promised_and_in_time() {
             "README.md has {documented}, and not {said}"
         );
     }
-    // All of them at once on a machine that may be busy; alone each takes less than five seconds.
-    assert!(begun.elapsed() < SOON * 6, "{:?}", begun.elapsed());
+    // Each batch takes less than five seconds, on a machine that may be busy.
+    assert!(begun.elapsed() < SOON * 12, "{:?}", begun.elapsed());
 }
 
 #[test]
