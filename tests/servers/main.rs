@@ -23,6 +23,7 @@ mod incidents;
 mod interrupted;
 mod listeners;
 mod matrix;
+mod page;
 mod round_trip;
 mod serve;
 mod smtp;
