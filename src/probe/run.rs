@@ -51,6 +51,9 @@ const EAGER_ASKS: [Duration; 3] = [
     Duration::from_secs(60),
 ];
 
+/// How evidence of a reconnection begins.
+const AGAIN: &str = "connecting again: ";
+
 /// The limits of a run, from the probe's config.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -420,6 +423,10 @@ impl Run {
                 why: cause.summary.clone(),
             });
         }
+        let cause = match self.lost.remove(&folder) {
+            Some(loss) => still_lost(loss, cause),
+            None => cause,
+        };
         self.lost.insert(folder, cause);
     }
 
@@ -727,6 +734,22 @@ impl Run {
             },
         }
     }
+}
+
+/// What came of trying to get a lost folder back: out of reach is what the loss is about, anything else is news.
+fn still_lost(mut loss: Cause, now: Cause) -> Cause {
+    let is_same = loss.code == CauseCode::MailboxConnectionLost
+        && [
+            CauseCode::MailboxConnectionLost,
+            CauseCode::MailboxUnreachable,
+        ]
+        .contains(&now.code);
+    if !is_same {
+        return now;
+    }
+    loss.evidence.retain(|one| !one.starts_with(AGAIN));
+    loss.evidence.push(format!("{AGAIN}{}", now.summary));
+    loss
 }
 
 fn never_opened() -> Cause {

@@ -193,6 +193,34 @@ fn a_folder_that_was_lost_for_good_is_blamed_with_what_was_said_then() {
 }
 
 #[test]
+fn a_lost_folder_that_stays_out_of_reach_is_a_lost_connection_with_the_last_attempt_as_evidence() {
+    let mut run = waiting();
+    run.on(Event::OverdueReported, s(300.1));
+    for (at, code) in [
+        (500.0, CauseCode::MailboxConnectionLost),
+        (501.0, CauseCode::MailboxUnreachable),
+        (502.0, CauseCode::MailboxUnreachable),
+    ] {
+        let folder = "INBOX".to_owned();
+        let mut cause = cause(code);
+        cause.summary = format!("{code} at {at}");
+        run.on(Event::FolderLost { folder, cause }, s(at));
+    }
+    run.next(s(900.0));
+    run.on(clean_look("Junk"), s(900.1));
+    run.next(s(907.0));
+    let cause = outcome(run).cause.unwrap();
+    assert_eq!(cause.code, CauseCode::MailboxConnectionLost);
+    assert_eq!(cause.summary, "mailbox_connection_lost at 500");
+    let attempts: Vec<_> = cause
+        .evidence
+        .iter()
+        .filter(|one| one.starts_with("connecting again"))
+        .collect();
+    assert_eq!(attempts, ["connecting again: mailbox_unreachable at 502"]);
+}
+
+#[test]
 fn a_mailbox_lost_during_the_wait_costs_nothing_if_it_comes_back() {
     let mut run = waiting();
     let folder = "INBOX".to_owned();

@@ -34,7 +34,7 @@ fn an_imap_server_that_goes_away_in_mid_wait_and_stays_away_leaves_the_run_undet
     site.token_of_message(1);
     site.dovecot.stop();
     let outcome = Outcome::of(run);
-    let report = outcome.assert("undetermined", Some("mailbox_unreachable"), 3);
+    let report = outcome.assert("undetermined", Some("mailbox_connection_lost"), 3);
     let told = report.to_string();
     assert!(
         told.contains("lost folder `INBOX` on imap `127.0.0.1:"),
