@@ -1,15 +1,16 @@
 //! The status page as a browser shows it: Chromium without a window, asked over its debugging protocol.
 
 use crate::common::fleet::Fleet;
+use crate::common::process::Process;
 use crate::common::wait_until;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 struct Browser {
-    child: Child,
+    _process: Process,
     socket: TcpStream,
     number: u64,
     /// What came without being asked for.
@@ -20,20 +21,13 @@ struct Browser {
 impl Browser {
     fn start() -> Self {
         let profile = tempfile::tempdir().unwrap();
-        let child = Command::new("chromium")
-            .args([
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-dev-shm-usage",
-            ])
-            .args(["--remote-debugging-port=0", "--no-first-run", "about:blank"])
-            .arg(format!("--user-data-dir={}", profile.path().display()))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("chromium: {error}; `tests/run` installs it"));
+        let mut command = Command::new("chromium");
+        command
+            .args(["--headless", "--no-sandbox", "--disable-gpu"])
+            .args(["--disable-dev-shm-usage", "--no-first-run"])
+            .args(["--remote-debugging-port=0", "about:blank"])
+            .arg(format!("--user-data-dir={}", profile.path().display()));
+        let process = Process::start("chromium", &command, &profile.path().join("log"));
         let port: u16 = wait_until("chromium listens", || {
             let text = std::fs::read_to_string(profile.path().join("DevToolsActivePort")).ok()?;
             text.lines().next()?.parse().ok()
@@ -67,7 +61,7 @@ impl Browser {
             String::from_utf8_lossy(&head)
         );
         Self {
-            child,
+            _process: process,
             socket,
             number: 0,
             events: Vec::new(),
@@ -120,13 +114,6 @@ impl Browser {
     fn value(&mut self, expression: &str) -> Value {
         let parameters = json!({ "expression": expression, "returnByValue": true });
         self.ask("Runtime.evaluate", &parameters)["result"]["value"].clone()
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
