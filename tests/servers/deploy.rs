@@ -195,3 +195,30 @@ fn bash_reads_its_completions() {
     std::fs::write(&script, generated(&["completions", "bash"])).unwrap();
     process::run(Command::new("bash").arg("-n").arg(script));
 }
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn the_bill_of_materials_names_what_is_linked_with_licence_and_checksum() {
+    let script = deploy("release/sbom");
+    let root = env!("CARGO_MANIFEST_DIR");
+    let text = process::run(Command::new(&script).current_dir(root));
+    let bill: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let components = bill["components"].as_array().unwrap();
+    let names: Vec<&str> = components
+        .iter()
+        .map(|one| one["name"].as_str().unwrap())
+        .collect();
+    assert!(
+        names.contains(&"rustls") && names.contains(&"tokio"),
+        "{names:?}"
+    );
+    // Of tests alone.
+    assert!(
+        !names.contains(&"proptest") && !names.contains(&"insta"),
+        "{names:?}"
+    );
+    for one in components {
+        assert_eq!(one["hashes"][0]["alg"], "SHA-256", "{one}");
+        assert_ne!(one["licenses"][0]["expression"], "NOASSERTION", "{one}");
+    }
+}
