@@ -18,8 +18,8 @@ const BAR: usize = 20;
 
 /// Explain one message: hops, delays, authentication, spam, token
 ///
-/// Reads any message, ours or not, and asks nobody: no network. With a config, its [path] says who is who on the way,
-/// and the token is verified if the keys are at hand.
+/// Reads any message, ours or not, and asks nobody: no network. With a config, its section `path` says who is who on the
+/// way, and the token is verified if the keys are at hand.
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes:
   0  nothing to find fault with

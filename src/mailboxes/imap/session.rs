@@ -65,7 +65,7 @@ impl Fault {
     }
 
     /// Whether the server asks for fewer questions: by RFC 5530's code or Gmail's, or in the words of Microsoft
-    /// ("Request is throttled") and Gmail ("[ALERT] Too many simultaneous connections").
+    /// ("Request is throttled") and Gmail (`[ALERT] Too many simultaneous connections`).
     pub(super) fn is_throttling(&self) -> bool {
         let words = self.to_string().to_ascii_lowercase();
         self.code()
