@@ -10,7 +10,7 @@ pub mod surroundings;
 pub use board::Board;
 pub use edges::{EdgeError, Edges};
 
-use crate::config::plan::ProbePlan;
+use crate::config::plan::{DnsPlan, ProbePlan};
 use crate::mailboxes::imap::Joined;
 use crate::mailboxes::imap::Repeat;
 use crate::mailboxes::{Mailbox, Observation, OpenFailure, Phase, Wanted, Watch};
@@ -79,6 +79,8 @@ pub struct Job {
     pub sinks: Vec<Arc<Sink>>,
     /// How the other runs of this process stand.
     pub board: Arc<Board>,
+    /// Whom to ask for the keys that the message was signed with.
+    pub dns: Option<DnsPlan>,
     /// Who is told of it whenever they can hear it: the scheduler's sinks.
     pub queues: Vec<Arc<Queue>>,
     /// Becomes true when the run waits beyond `late_after`.

@@ -113,8 +113,14 @@ pub(super) async fn run(arguments: &Arguments, common: &Common) -> u8 {
             output::line(&json(report));
         }
     });
-    let beside = beside(&plan, &edges, push, stopped.clone());
-    let runs = async { tokio::join!(runs, beside).0 };
+    let beside = unless_stopped(surroundings::round(&plan, &edges, push), stopped.clone());
+    let runs = async {
+        let (reports, found) = tokio::join!(runs, beside);
+        if let Some(found) = found.filter(|_| push) {
+            unless_stopped(surroundings::amend(&edges, &found), stopped.clone()).await;
+        }
+        reports
+    };
     tokio::pin!(runs);
     let mut signalled = None;
     let reports = loop {
@@ -135,11 +141,15 @@ pub(super) async fn run(arguments: &Arguments, common: &Common) -> u8 {
     conclude(arguments, &plan, &reports, push, signalled)
 }
 
-/// Listeners and DNS, checked once for all runs; a signal ends it at once.
-async fn beside(plan: &Plan, edges: &Edges, push: bool, mut stopped: watch::Receiver<bool>) {
+/// Listeners and DNS are checked once for all runs; a signal ends that at once.
+async fn unless_stopped<T>(
+    work: impl Future<Output = T>,
+    mut stopped: watch::Receiver<bool>,
+) -> Option<T> {
     tokio::select! {
-        _ = surroundings::round(plan, edges, push) => {}
-        _ = stopped.wait_for(|stop| *stop) => {}
+        biased;
+        _ = stopped.wait_for(|stop| *stop) => None,
+        done = work => Some(done),
     }
 }
 

@@ -245,6 +245,33 @@ async fn a_zone_that_lacks_what_the_other_has_is_found_out() {
 }
 
 #[tokio::test]
+async fn keys_that_a_message_showed_are_asked_for_alone_and_at_both_resolvers() {
+    let inside = server(poor_zone(), Manner::Usual).await;
+    let outside = server(whole_zone(), Manner::Usual).await;
+    let plan = DnsPlan {
+        resolver: Resolver::Server(inside),
+        compare_with: Some(outside),
+        dkim_selectors: Vec::new(),
+    };
+    let seen = Subject {
+        selectors: ["brevo1._domainkey.example.org".to_owned()].into(),
+        ..Subject::default()
+    };
+    let findings = posture(&plan, &seen).await;
+    let said: Vec<&str> = findings.iter().map(|one| one.summary.as_str()).collect();
+    let drift = format!(
+        "resolver {inside} lacks dkim of `brevo1._domainkey.example.org`, which {outside} has: {KEY}"
+    );
+    assert_eq!(
+        said,
+        [
+            "the DKIM key `brevo1._domainkey.example.org` does not exist",
+            drift.as_str()
+        ]
+    );
+}
+
+#[tokio::test]
 async fn an_alias_that_leads_nowhere_is_told_apart_from_none() {
     let mut zone = whole_zone();
     zone.retain(|(name, _)| !name.starts_with("b1."));

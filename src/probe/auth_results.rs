@@ -150,7 +150,7 @@ fn best(signatures: &[MethodResult], from: Option<&str>) -> Option<MethodResult>
 }
 
 /// Relaxed alignment (RFC 7489 section 3.1) without a list of public suffixes: equal, or one below the other.
-fn is_related(a: &str, b: &str) -> bool {
+pub(super) fn is_related(a: &str, b: &str) -> bool {
     let (a, b) = (a.to_ascii_lowercase(), b.to_ascii_lowercase());
     let is_below = |a: &str, b: &str| a.strip_suffix(b).is_some_and(|sub| sub.ends_with('.'));
     a == b || is_below(&a, &b) || is_below(&b, &a)

@@ -3,11 +3,13 @@
 
 mod drift;
 mod judge;
+mod seen;
 #[cfg(test)]
 mod tests;
 
 pub use drift::drift;
 pub use judge::judge;
+pub use seen::{MOST_SEEN_KEYS, seen_keys};
 
 use super::path::PathPlan;
 use core::net::IpAddr;
@@ -131,6 +133,22 @@ pub struct Subject {
     pub path: PathPlan,
 }
 
+impl Subject {
+    /// The names of all keys that have to be there.
+    fn key_names(&self) -> BTreeSet<String> {
+        let of = |selector: &String| {
+            if selector.contains("._domainkey.") {
+                return vec![selector.clone()];
+            }
+            let senders = self.senders.iter();
+            senders
+                .map(|sender| format!("{selector}._domainkey.{}", sender.domain))
+                .collect()
+        };
+        self.selectors.iter().flat_map(of).collect()
+    }
+}
+
 /// How good or bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
@@ -210,22 +228,12 @@ pub fn questions(subject: &Subject) -> Vec<Question> {
         // A policy of the organisation holds for what is below it (RFC 7489 section 6.6.3).
         let dmarc = parents(domain).map(|parent| ask(Kind::Dmarc, format!("_dmarc.{parent}")));
         questions.extend(dmarc);
-        let keys = subject.selectors.iter();
-        let keys = keys.map(|selector| ask(Kind::Dkim, key_name(selector, domain)));
-        questions.extend(keys);
     }
+    let keys = subject.key_names().into_iter();
+    questions.extend(keys.map(|name| ask(Kind::Dkim, name)));
     questions.sort();
     questions.dedup();
     questions
-}
-
-/// The name of a selector's key.
-fn key_name(selector: &str, domain: &str) -> String {
-    if selector.contains("._domainkey.") {
-        selector.to_owned()
-    } else {
-        format!("{selector}._domainkey.{domain}")
-    }
 }
 
 /// The domain itself and those above it that are not a top level.

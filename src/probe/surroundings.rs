@@ -15,7 +15,7 @@ pub struct Surroundings {
 }
 
 /// What was found out about the records.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Dns {
     /// One by one.
     pub findings: Vec<Finding>,
@@ -52,6 +52,19 @@ impl Surroundings {
                 .map(|error| format!("{} {error}", check.endpoint)),
         };
         self.listeners.iter().map(listener).collect()
+    }
+
+    /// The same with these findings about keys that messages were signed with, as far as they say something new.
+    #[must_use]
+    pub fn with_keys<'f>(&self, findings: impl IntoIterator<Item = &'f Finding>) -> Self {
+        let mut whole = self.clone();
+        for finding in findings {
+            let dns = whole.dns.get_or_insert_default();
+            if !dns.findings.contains(finding) {
+                dns.findings.push(finding.clone());
+            }
+        }
+        whole
     }
 
     /// What every run should tell: records over which mail is lost or filed as spam.
@@ -191,6 +204,38 @@ mod tests {
             .collect();
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert!(warnings[1].starts_with("resolver system lacks spf"));
+    }
+
+    #[test]
+    fn keys_that_messages_showed_are_told_and_counted_once() {
+        let faulty = |found: &Surroundings| {
+            let counts = found.dns.as_ref().unwrap().counts();
+            counts
+                .iter()
+                .find(|one| one.kind == Kind::Dkim)
+                .unwrap()
+                .faulty
+        };
+        let missing = Finding {
+            level: Level::Fail,
+            kind: Kind::Dkim,
+            fault: Some(Fault::Missing),
+            summary: "the DKIM key `s1._domainkey.example.org` does not exist".to_owned(),
+            hint: "add it".to_owned(),
+        };
+        let before = samples::surroundings();
+        let after = before.with_keys([&missing, &missing]).with_keys([&missing]);
+        assert_eq!((faulty(&before), faulty(&after)), (Some(0), Some(1)));
+        assert_eq!(after.warnings().len(), before.warnings().len() + 1);
+        // Before the first round is over, the run's own findings are told all the same.
+        assert_eq!(
+            Surroundings::default()
+                .with_keys([&missing])
+                .warnings()
+                .len(),
+            1
+        );
+        assert!(Surroundings::default().with_keys([]).is_empty());
     }
 
     #[test]

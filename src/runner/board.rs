@@ -1,8 +1,9 @@
 //! Where the runs of one process tell each other how they stand, so that each can say what the others see.
 
 use crate::probe::diagnosis::{Neighbour, Standing, Way};
+use crate::probe::dns_posture::Finding;
 use crate::probe::surroundings::Surroundings;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
@@ -11,6 +12,16 @@ use tokio::time::Instant;
 pub struct Board {
     runs: Mutex<BTreeMap<String, Entry>>,
     surroundings: Mutex<Arc<Surroundings>>,
+    keys: Mutex<BTreeMap<String, SeenKeys>>,
+}
+
+/// The DKIM keys that the latest message of a probe was signed with.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SeenKeys {
+    /// Their names.
+    pub(super) names: BTreeSet<String>,
+    /// What was found out about them then.
+    pub(super) findings: Vec<Finding>,
 }
 
 #[derive(Debug, Clone)]
@@ -75,6 +86,18 @@ impl Board {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&found)
+    }
+
+    /// Tells which keys a message showed, in place of what this probe's message before it showed.
+    pub(super) fn set_keys(&self, probe: &str, keys: SeenKeys) {
+        let mut all = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(probe.to_owned(), keys);
+    }
+
+    /// The keys that the latest message of this probe showed.
+    pub(super) fn keys(&self, probe: &str) -> SeenKeys {
+        let all = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(probe).cloned().unwrap_or_default()
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {

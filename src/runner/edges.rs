@@ -1,5 +1,6 @@
 //! Senders, mailboxes and sinks of a plan, each made once however many probes use it.
 
+use super::board::SeenKeys;
 use super::{Board, Job, Options, Progress};
 use crate::config::plan::{Plan, ProbePlan};
 use crate::mailboxes::Mailbox;
@@ -91,6 +92,12 @@ impl Edges {
         self.board.set_surroundings(Arc::clone(found));
     }
 
+    /// The DKIM keys that the latest message of each probe of the plan was signed with.
+    pub(super) fn seen_keys(&self) -> Vec<SeenKeys> {
+        let probes = self.plan.probes.iter();
+        probes.map(|probe| self.board.keys(&probe.name)).collect()
+    }
+
     /// Every sink.
     #[must_use]
     pub fn sinks(&self) -> &[Arc<Sink>] {
@@ -132,6 +139,7 @@ impl Edges {
             mailbox: Arc::clone(self.mailboxes.get(index)?),
             sinks: self.sinks_of(&probe.name),
             board: Arc::clone(&self.board),
+            dns: self.plan.dns.clone(),
             queues: Vec::new(),
             overdue: Arc::default(),
             options,

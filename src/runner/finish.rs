@@ -1,10 +1,12 @@
 //! The end of a run: read the message, clean up, make the report, tell the sinks.
 
-use super::{Job, Running, compose};
+use super::board::SeenKeys;
+use super::{Job, Running, compose, surroundings};
 use crate::mailboxes::{CleanUp, Cleaned, Phase};
 use crate::probe::arrival::{self, Arrival};
 use crate::probe::compose::{Message, Occasion};
 use crate::probe::diagnosis::{Evidence, Standing, Way};
+use crate::probe::dns_posture::{Finding, seen_keys};
 use crate::probe::message;
 use crate::probe::report::{ForMetrics, Push, Report, SCHEMA, SenderReport, StageTime, seconds};
 use crate::probe::run::Outcome;
@@ -64,6 +66,23 @@ fn identity(job: &Job) -> Identity {
         })
 }
 
+/// Asks for the keys that the message was signed with, and remembers them for what is checked beside the runs.
+async fn seen_in(job: &Job, arrival: Option<&Arrival>, limit: Duration) -> Vec<Finding> {
+    let authentication = arrival.and_then(|arrival| arrival.authentication.as_ref());
+    let (Some(dns), Some(told)) = (&job.dns, authentication) else {
+        return Vec::new();
+    };
+    let names = seen_keys(&job.sender.from().address, &told.dkim_signatures);
+    let asked = timeout(limit, surroundings::keys(dns, &names)).await;
+    let findings = asked.unwrap_or_default();
+    let keys = SeenKeys {
+        names,
+        findings: findings.clone(),
+    };
+    job.board.set_keys(&job.probe.name, keys);
+    findings
+}
+
 /// What reading and deleting took and gave.
 #[derive(Default)]
 struct Aftermath {
@@ -71,6 +90,8 @@ struct Aftermath {
     cleanup: Option<Duration>,
     token_found_in: Option<Vec<crate::probe::report::TokenPlace>>,
     arrival: Option<Arrival>,
+    /// About the keys that the message was signed with.
+    keys: Vec<Finding>,
     cleaned: Cleaned,
 }
 
@@ -123,7 +144,11 @@ impl Running {
         };
         let left = |end: Instant| end.saturating_duration_since(Instant::now());
         let limit = left(end).saturating_sub(CLOSE_LIMIT);
-        after.cleaned = watch.clean_up(&task, limit).await;
+        // Beside the clean-up the answers cost no time.
+        (after.cleaned, after.keys) = tokio::join!(
+            watch.clean_up(&task, limit),
+            seen_in(&self.job, after.arrival.as_ref(), limit)
+        );
         after.cleanup = Some(begun.elapsed());
         self.line(
             Stage::Cleanup,
@@ -161,7 +186,8 @@ impl Running {
         let yes = outcome.accepted.as_ref().map(|(_, yes)| yes.clone());
         let mut warnings = outcome.warnings;
         warnings.extend(after.cleaned.warnings);
-        warnings.extend(self.job.board.surroundings().warnings());
+        let beside = self.job.board.surroundings().with_keys(&after.keys);
+        warnings.extend(beside.warnings());
         let arrival = after.arrival;
         warnings.extend(arrival.iter().flat_map(|arrival| arrival.warnings.clone()));
         let (authentication, spam) = arrival

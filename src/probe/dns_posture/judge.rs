@@ -2,7 +2,7 @@
 
 use super::{
     Answer, Answered, Fault, Finding, Kind, Level, MOST_SPF_RECORDS, Question, SenderDomain,
-    Subject, key_name, parents, spf_references, texts,
+    Subject, parents, spf_references, texts,
 };
 use crate::probe::path::Pattern;
 use std::collections::BTreeSet;
@@ -25,13 +25,9 @@ pub fn judge(subject: &Subject, answered: &[Answered]) -> Vec<Finding> {
     let domains: BTreeSet<&String> = subject.senders.iter().map(|one| &one.domain).collect();
     for domain in domains {
         findings.push(dmarc(domain, &answers));
-        for selector in &subject.selectors {
-            let name = key_name(selector, domain);
-            if !findings.iter().any(|one| one.summary.contains(&name)) {
-                findings.push(dkim(&name, &answers));
-            }
-        }
     }
+    let keys = subject.key_names();
+    findings.extend(keys.iter().map(|name| dkim(name, &answers)));
     findings
 }
 
