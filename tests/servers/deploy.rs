@@ -1,6 +1,7 @@
 //! Everything below `deploy/`, given to the programs that read it in production.
 
 use crate::common::{binary, process};
+use crate::tools;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -61,34 +62,101 @@ fn systemd_rates_the_units_as_safe() {
     process::run(Command::new("systemd-analyze").args(["calendar", calendar]));
 }
 
+#[track_caller]
+fn rendered(name: &str) -> String {
+    process::run(
+        Command::new(tools::directory().join("bin/kubectl"))
+            .arg("kustomize")
+            .arg(deploy("kubernetes").join(name)),
+    )
+}
+
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn kustomize_renders_the_base_and_every_overlay() {
-    let kinds = |name: &str| {
-        let text = process::run(Command::new("kubectl").arg("kustomize").arg(deploy(name)));
-        let mut kinds: Vec<String> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("kind: ").map(str::to_owned))
-            .collect();
-        kinds.sort();
-        kinds.join(" ")
-    };
-    let base = "ConfigMap CronJob NetworkPolicy ServiceAccount";
-    assert_eq!(kinds("kubernetes/base"), base);
+fn kustomize_renders_base_and_overlays_and_every_object_follows_its_schema() {
+    let verdicts = |name: &str| tools::verdicts_on_objects(&rendered(name)).join(", ");
     assert_eq!(
-        kinds("kubernetes/overlays/serve"),
-        "ConfigMap Deployment NetworkPolicy PodDisruptionBudget Service ServiceAccount ServiceMonitor"
+        verdicts("base"),
+        "ConfigMap ok, CronJob ok, NetworkPolicy ok, ServiceAccount ok"
     );
     assert_eq!(
-        kinds("kubernetes/overlays/prometheus-operator"),
-        "ConfigMap CronJob NetworkPolicy PrometheusRule ServiceAccount"
+        verdicts("overlays/serve"),
+        "ConfigMap ok, Deployment ok, NetworkPolicy ok, PodDisruptionBudget ok, Service ok, ServiceAccount ok, \
+         ServiceMonitor ok"
+    );
+    assert_eq!(
+        verdicts("overlays/prometheus-operator"),
+        "ConfigMap ok, CronJob ok, NetworkPolicy ok, PrometheusRule ok, ServiceAccount ok"
     );
     for form in ["json-map", "base64-json"] {
         assert_eq!(
-            kinds(&format!("kubernetes/overlays/external-secrets/{form}")),
-            "ConfigMap CronJob ExternalSecret NetworkPolicy ServiceAccount"
+            verdicts(&format!("overlays/external-secrets/{form}")),
+            "ConfigMap ok, CronJob ok, ExternalSecret ok, NetworkPolicy ok, ServiceAccount ok"
         );
     }
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn a_fault_in_an_object_is_found_by_its_schema() {
+    let faults = [
+        (
+            "base",
+            "backoffLimit: 0",
+            "backofLimit: 0",
+            "CronJob bad spec/jobTemplate/spec",
+        ),
+        (
+            "overlays/serve",
+            "port: http\n",
+            "port: 9797\n",
+            "ServiceMonitor bad data/spec/endpoints/0/port",
+        ),
+        (
+            "overlays/prometheus-operator",
+            "expr:",
+            "expression:",
+            "PrometheusRule bad data/spec/groups/0/rules/0",
+        ),
+        (
+            "overlays/external-secrets/json-map",
+            "remoteRef:",
+            "remote:",
+            "ExternalSecret bad data/spec/data/0",
+        ),
+    ];
+    for (name, from, to, expected) in faults {
+        let good = rendered(name);
+        let text = good.replace(from, to);
+        assert_ne!(text, good, "{name}");
+        let verdicts = tools::verdicts_on_objects(&text);
+        assert!(
+            verdicts.iter().any(|one| one.starts_with(expected)),
+            "{name}: {verdicts:#?}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn mermaid_parses_every_diagram_of_the_readme() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let text = std::fs::read_to_string(readme).unwrap();
+    let blocks = text.lines().filter(|line| line.starts_with("```mermaid"));
+    let blocks = blocks.count();
+    let verdicts = tools::verdicts_on_diagrams(&text);
+    assert!(blocks >= 4 && verdicts.len() == blocks, "{verdicts:#?}");
+    let bad: Vec<&String> = verdicts
+        .iter()
+        .filter(|one| one.contains(" bad "))
+        .collect();
+    assert!(bad.is_empty(), "{bad:#?}");
+
+    let verdicts = tools::verdicts_on_diagrams("\n```mermaid\nflowchart LR\n  a --> [b\n```\n");
+    assert!(
+        verdicts.len() == 1 && verdicts[0].starts_with("2 bad "),
+        "{verdicts:?}"
+    );
 }
 
 /// Whether `jsonschema` takes each config, as `NAME true` or `NAME false` a line; what is no TOML is left out.
@@ -189,11 +257,17 @@ fn the_schema_refuses_every_config_whose_shape_is_bad() {
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn bash_reads_its_completions() {
+fn each_shell_reads_its_completions() {
     let directory = tempfile::tempdir().unwrap();
-    let script = directory.path().join("mailprobe.bash");
-    std::fs::write(&script, generated(&["completions", "bash"])).unwrap();
-    process::run(Command::new("bash").arg("-n").arg(script));
+    // Each reads the file as a script and runs nothing of it.
+    for shell in ["bash", "zsh", "fish"] {
+        let script = directory.path().join(shell);
+        std::fs::write(&script, generated(&["completions", shell])).unwrap();
+        process::run(Command::new(shell).arg("-n").arg(&script));
+        std::fs::write(&script, "if (").unwrap();
+        let fault = Command::new(shell).arg("-n").arg(&script).output().unwrap();
+        assert!(!fault.status.success(), "{shell} finds no fault");
+    }
 }
 
 #[test]

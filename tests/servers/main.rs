@@ -27,3 +27,4 @@ mod page;
 mod round_trip;
 mod serve;
 mod smtp;
+mod tools;
