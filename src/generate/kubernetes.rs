@@ -1,5 +1,6 @@
 //! Manifests for Kubernetes: a CronJob that runs every probe, with the least that it needs.
 
+use super::network::Ports;
 use super::timing::OVERRUN;
 use super::yaml::{Node, map, texts};
 use crate::config::plan::{Plan, SecretSource};
@@ -61,7 +62,7 @@ pub fn kubernetes(plan: &Plan, config: &str) -> Result<String, ManifestError> {
         service_account(),
         config_map(config),
         cron_job(plan, crontab, zone.trim_end_matches(')')),
-        network_policy(),
+        network_policy(plan),
     ];
     let documents: Vec<String> = objects.iter().map(Node::to_yaml).collect();
     Ok(documents.join("---\n"))
@@ -256,23 +257,18 @@ fn files(plan: &Plan) -> (Vec<Node>, Vec<Node>) {
     (mounts, volumes)
 }
 
-/// Nothing in; out to DNS, HTTPS, IMAP, submission, the gateway and Uptime Kuma.
-fn network_policy() -> Node {
-    let port =
-        |protocol: &str, port: i64| map([("protocol", protocol.into()), ("port", port.into())]);
-    let ports: Vec<Node> = vec![
-        port("UDP", 53),
-        port("TCP", 53),
-        port("TCP", 443),
-        port("TCP", 143),
-        port("TCP", 993),
-        port("TCP", 25),
-        port("TCP", 465),
-        port("TCP", 587),
-        port("TCP", 9091),
-        port("TCP", 3001),
-        port("TCP", 80),
-    ];
+/// Nothing in; out to the ports that the config names, and to the DNS.
+fn network_policy(plan: &Plan) -> Node {
+    let port = |protocol: &str, port: u16| {
+        map([
+            ("protocol", protocol.into()),
+            ("port", i64::from(port).into()),
+        ])
+    };
+    let Ports { dns, tcp } = Ports::of(plan);
+    let udp = dns.iter().map(|one| port("UDP", *one));
+    let tcp = dns.union(&tcp).map(|one| port("TCP", *one));
+    let ports: Vec<Node> = udp.chain(tcp).collect();
     let spec = map([
         ("podSelector", map([("matchLabels", labels())])),
         ("policyTypes", texts(["Ingress", "Egress"])),

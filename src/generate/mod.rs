@@ -4,6 +4,7 @@
 mod dashboard;
 mod inhibitions;
 mod kubernetes;
+mod network;
 mod rules;
 mod timing;
 mod yaml;

@@ -328,6 +328,74 @@ fn the_deadlines_of_the_job_and_of_the_unit_agree_with_the_config() {
     assert!(deploy("systemd/mailprobe-run.timer").contains("\nOnCalendar=*:0/20\n"));
 }
 
+/// `PROTOCOL PORT` of what the network policy in these manifests lets out.
+fn let_out(manifests: &str) -> Vec<String> {
+    let (_, egress) = manifests.split_once("\n  egress:\n").unwrap();
+    let words: Vec<&str> = egress.split_whitespace().collect();
+    words
+        .windows(4)
+        .filter(|four| four[0] == "protocol:")
+        .map(|four| format!("{} {}", four[1], four[3]))
+        .collect()
+}
+
+#[test]
+fn the_network_policy_lets_out_to_the_ports_of_the_config_and_to_no_others() {
+    assert_eq!(
+        let_out(&generated(&["kubernetes"])),
+        [
+            "UDP 53", "TCP 53", "TCP 80", "TCP 443", "TCP 993", "TCP 3001", "TCP 9091"
+        ]
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mailprobe.toml");
+    let config = r#"
+token_key = { env = "KEY" }
+[[probe]]
+name = "inside"
+sender = "s"
+mailbox = "m"
+to = "a@example.org"
+[sender.s]
+type = "smtp"
+host = "mail.example.org"
+port = 2587
+from = "b@example.org"
+[mailbox.m]
+type = "imap"
+host = "mail.example.org"
+port = 10993
+username = "a@example.org"
+password = { env = "PASSWORD" }
+[[listener]]
+name = "proxied"
+host = "mail.example.org"
+port = 2525
+protocol = "smtp"
+[dns]
+resolver = "192.0.2.1:5353"
+[[sink]]
+type = "pushgateway"
+url = "https://gateway.example.org:8443"
+"#;
+    std::fs::write(&path, config).unwrap();
+    let ran = run(&["generate", "kubernetes", "--config", path.to_str().unwrap()]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(
+        let_out(&ran.stdout),
+        [
+            "UDP 53",
+            "UDP 5353",
+            "TCP 53",
+            "TCP 2525",
+            "TCP 2587",
+            "TCP 5353",
+            "TCP 8443",
+            "TCP 10993"
+        ]
+    );
+}
+
 #[test]
 fn a_config_that_does_not_fit_into_one_job_or_into_a_config_map_says_so() {
     let fixture = |name: &str| root().join("fixtures/config/good").join(name);
