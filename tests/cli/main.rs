@@ -21,5 +21,6 @@ mod readme;
 mod run;
 mod secrets;
 mod signals;
+mod systemd;
 mod terminal;
 mod world;
