@@ -602,7 +602,7 @@ fn a_message_that_never_comes() {
 #[ignore = "needs servers: run tests/run"]
 fn a_message_that_comes_late() {
     let stage = Stage::new().with(|settings| settings.late_after = "1s".to_owned());
-    stage.site.brevo.state().hold = Duration::from_millis(1500);
+    stage.site.brevo.state().hold = Duration::from_millis(3500);
     stage.begins(1, "external: late: the message for `smoke-test@example.org` arrived after N s, later than `late_after` of N s: N s of it before `mail.example.org` took it
   cause: delayed_on_the_way");
 }
