@@ -116,8 +116,11 @@ struct Fields {
 impl Fields {
     fn read(header: &[u8]) -> Self {
         let mut fields = Self::default();
-        // Text: unfolded, and encoded words (RFC 2047) read.
-        let parser = MessageParser::new().default_header_text();
+        // Text: unfolded, and encoded words (RFC 2047) read. The default holds only where some field is named; without
+        // one, every known field is parsed, and an absurd zone in Received overflows there.
+        let parser = MessageParser::new()
+            .header_content_type(HeaderName::ContentType)
+            .default_header_text();
         let Some(message) = parser.parse_headers(header) else {
             return fields;
         };
@@ -196,7 +199,6 @@ fn text(value: &HeaderValue<'_>) -> String {
     match value {
         HeaderValue::Text(text) => text.trim().to_owned(),
         HeaderValue::TextList(list) => list.join(" "),
-        // Read as one whatever the parser is told.
         HeaderValue::ContentType(kind) => {
             format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or_default())
         }

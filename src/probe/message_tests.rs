@@ -206,6 +206,22 @@ fn mail_like() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(lines, end)| lines.join(end).into_bytes())
 }
 
+/// Found by the fuzzer: fields that nobody asks for are not to be parsed, since that may overflow.
+#[test]
+fn an_absurd_zone_in_received_does_not_keep_a_message_from_being_ours() {
+    let (keyring, token, _) = tokens();
+    let raw = format!(
+        "Received: by a; 23 Nov 2026 22:40:01 -9223372036854775808\nSubject: {SUBJECT_PREFIX}{token}\n{TOKEN_FIELD}: {token}\n\n"
+    );
+    assert!(matches!(
+        recognise(raw.as_bytes(), &keyring),
+        Recognition::Ours(Ours {
+            deletable: true,
+            ..
+        })
+    ));
+}
+
 proptest! {
     #[test]
     fn mail_like_text_never_panics_and_only_both_marks_are_deletable(raw in mail_like()) {
