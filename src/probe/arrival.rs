@@ -15,6 +15,10 @@ use core::net::IpAddr;
 const ROUNDING: f64 = 2.0;
 /// So many hops are read, the newest ones.
 pub const MOST_HOPS: usize = 200;
+/// No tag of a signature is longer; what is, is cut off.
+const LONGEST_TAG: usize = 255;
+/// A warning names so many fields or hops as evidence.
+const MOST_EVIDENCE: usize = 10;
 
 /// Below the first of these, what stands in a header came with the message.
 const WRITERS_FIELDS: [&str; 7] = [
@@ -292,6 +296,7 @@ fn border_not_found(
     let names: Vec<String> = hops
         .iter()
         .filter_map(|(_, hop)| hop.by.as_ref())
+        .take(MOST_EVIDENCE)
         .map(|by| format!("`{by}`"))
         .collect();
     Some(Warning {
@@ -370,7 +375,8 @@ fn forged(claims: &[Claim], believed: Option<&Authentication>) -> Option<Warning
             && believed.is_some_and(|believed| contradicts(&claim.statement, believed))
     };
     let is_forged = |claim: &&Claim| claim.trust == Trust::Forged || contradicts(claim);
-    let evidence: Vec<String> = claims.iter().filter(is_forged).map(said).collect();
+    let forged = claims.iter().filter(is_forged);
+    let evidence: Vec<String> = forged.take(MOST_EVIDENCE).map(said).collect();
     let first = evidence.first()?;
     Some(Warning {
         code: CauseCode::AuthenticationResultsForged,
@@ -456,7 +462,8 @@ fn signatures(fields: &[Field]) -> Vec<Signature> {
 fn tag(list: &str, name: &str) -> Option<String> {
     list.split(';').find_map(|pair| {
         let (key, value) = pair.split_once('=')?;
-        let value: String = value.split_whitespace().collect();
+        let value = value.split_whitespace().flat_map(str::chars);
+        let value: String = value.take(LONGEST_TAG).collect();
         (key.trim() == name && !value.is_empty()).then_some(value)
     })
 }

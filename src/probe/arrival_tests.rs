@@ -118,3 +118,42 @@ fn every_message_is_read_as_its_json_says_with_either_line_end() {
     );
     assert!(recorded >= RECORDED, "only {recorded} recorded messages");
 }
+
+/// A message that this address handed to our border at 22:40:00.
+fn taken_from(address: &str) -> (String, PathPlan) {
+    let path = PathPlan {
+        border: vec![Pattern::new("mail.example.org")],
+        ..PathPlan::default()
+    };
+    let field = format!(
+        "Received: from mx1.example.net (mx1.example.net [{address}])\n\tby mail.example.org (Postfix) with ESMTPS id 1;\n\tMon, 23 Nov 2026 22:40:00 +0000\n\n"
+    );
+    (field, path)
+}
+
+#[test]
+fn what_is_kept_of_hostile_fields_is_bounded() {
+    let (border, mut path) = taken_from("198.51.100.9");
+    path.authserv_ids.push(Pattern::new("*"));
+    let long = "x".repeat(10_000);
+    let forged = format!("Authentication-Results: {long}; spf=pass\n").repeat(20);
+    let signed = format!("DKIM-Signature: d={long}; s={long}\n");
+    let hop = "Received: by elsewhere.example.net; Mon, 23 Nov 2026 22:39:00 +0000\n";
+    let raw = format!("{}\n{hop}{forged}{signed}\n", border.trim_end());
+    let read = read(raw.as_bytes(), &path, None);
+    assert_eq!(read.claims.len(), 20);
+    assert_eq!(read.claims[0].statement.authserv_id.len(), 255);
+    assert_eq!(
+        read.signatures[0].domain.as_ref().unwrap().len(),
+        LONGEST_TAG
+    );
+    assert_eq!(
+        read.signatures[0].selector.as_ref().unwrap().len(),
+        LONGEST_TAG
+    );
+    assert_eq!(
+        read.warnings[0].code,
+        CauseCode::AuthenticationResultsForged
+    );
+    assert_eq!(read.warnings[0].evidence.len(), MOST_EVIDENCE);
+}

@@ -7,7 +7,7 @@ use super::report::{AuthResult, Authentication, MethodResult};
 
 /// So many results of one field are read.
 const MOST_RESULTS: usize = 100;
-/// No domain, selector or reason is longer; what is, is cut off.
+/// No id, domain, selector or reason is longer; what is, is cut off.
 const LONGEST: usize = 255;
 
 /// What one field says.
@@ -74,7 +74,7 @@ pub fn parse(value: &str) -> Statement {
         // Microsoft's begins with a result.
         if index == 0 && clause.pairs.is_empty() {
             // Behind it there may be a version.
-            statement.authserv_id = clause.words.first().cloned().unwrap_or_default();
+            statement.authserv_id = clause.words.first().map(|id| cut(id)).unwrap_or_default();
         } else if statement.results.len() < MOST_RESULTS {
             statement.results.extend(clause.result());
         }
