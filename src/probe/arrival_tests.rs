@@ -132,6 +132,54 @@ fn taken_from(address: &str) -> (String, PathPlan) {
 }
 
 #[test]
+fn carrier_grade_nat_is_private_from_its_first_address_to_its_last() {
+    for (address, is_private) in [
+        ("100.63.255.255", false),
+        ("100.64.0.0", true),
+        ("100.127.0.1", true),
+        ("100.127.255.255", true),
+        ("100.128.0.0", false),
+    ] {
+        let (raw, path) = taken_from(address);
+        let codes: Vec<_> = read(raw.as_bytes(), &path, None)
+            .warnings
+            .into_iter()
+            .map(|one| one.code)
+            .collect();
+        let expected = is_private.then_some(CauseCode::ProxyHeaderLost);
+        assert_eq!(codes, Vec::from_iter(expected), "{address}");
+    }
+}
+
+#[test]
+fn a_border_that_took_a_message_before_it_was_sent_has_another_clock() {
+    let (raw, path) = taken_from("198.51.100.9");
+    let warnings = |sent_at: &str| {
+        let sent_at = sent_at.parse().unwrap();
+        read(raw.as_bytes(), &path, Some(sent_at)).warnings
+    };
+    // Stamps have no parts of seconds, and two of them are rounding.
+    assert_eq!(warnings("2026-11-23T22:40:02Z"), []);
+    let told = warnings("2026-11-23T22:40:30Z");
+    let [one] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    assert_eq!(one.code, CauseCode::ClockSkew);
+    assert!(
+        one.summary.contains("`mail.example.org`")
+            && one.summary.contains("30 s before it was sent")
+    );
+    assert_eq!(
+        one.evidence,
+        ["sent 2026-11-23T22:40:30.000Z, taken by `mail.example.org` 2026-11-23T22:40:00.000Z"]
+    );
+    // Without a border nothing says whose clock it is.
+    let nowhere = PathPlan::default();
+    let sent_at = "2026-11-23T22:40:30Z".parse().unwrap();
+    assert_eq!(read(raw.as_bytes(), &nowhere, Some(sent_at)).warnings, []);
+}
+
+#[test]
 fn what_is_kept_of_hostile_fields_is_bounded() {
     let (border, mut path) = taken_from("198.51.100.9");
     path.authserv_ids.push(Pattern::new("*"));

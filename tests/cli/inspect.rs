@@ -1,8 +1,10 @@
 //! `mailprobe inspect`: what people see of one message, and the exit code.
 
+use mailprobe::probe::token::{Identity, TokenKey};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -10,13 +12,18 @@ fn fixture(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Runs it where no config is found, unless one is named.
+/// Runs it where no config is found, unless one is named, and no secret is at hand.
 fn inspect(arguments: &[&str], stdin: &[u8]) -> Output {
+    inspect_with_secrets(arguments, stdin, &[])
+}
+
+fn inspect_with_secrets(arguments: &[&str], stdin: &[u8], secrets: &[(&str, &str)]) -> Output {
     let directory = tempfile::tempdir().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_mailprobe"))
         .arg("inspect")
         .args(arguments)
         .env_clear()
+        .envs(secrets.iter().copied())
         .current_dir(directory.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -86,6 +93,67 @@ fn json_is_one_object_and_stdin_is_a_file_too() {
     assert_eq!(read["hops"][0]["from"]["address"], "10.1.2.3");
     assert_eq!(read["warnings"][0]["code"], "proxy_header_lost");
     assert_eq!(read["token"], serde_json::Value::Null);
+}
+
+/// A message of the probe of `smallest.toml`, its token signed with a key derived from this API key.
+fn message_signed_with(api_key: &str) -> String {
+    let identity = Identity {
+        probe: "external".to_owned(),
+        to: "smoke-test@example.org".to_owned(),
+        key: TokenKey::derived_from(api_key),
+        previous_keys: Vec::new(),
+    };
+    let sent_at = "2026-11-23T22:40:08Z".parse().unwrap();
+    let token = identity.mint(sent_at, Duration::from_secs(900), false, [1, 2, 3, 4]);
+    format!(
+        "From: monitoring@example.org\nSubject: [E2E Monitor] {token}\nX-Mailprobe-Token: {token}\n\n"
+    )
+}
+
+#[test]
+fn a_token_is_verified_where_the_keys_are_at_hand_and_one_of_another_key_is_a_finding() {
+    let config = config("");
+    let config = config.path().to_str().unwrap();
+    let secrets = [
+        ("BREVO_API_KEY", "xkeysib-one"),
+        ("EMAIL_MONITOR_IMAP_PASSWORD", "hunter2"),
+    ];
+    for (signed_with, secrets, code, expected, verified) in [
+        (
+            "xkeysib-one",
+            &secrets[..],
+            0,
+            " of probe `external`, sent 2026-11-23T22:40:08.000Z, verified",
+            serde_json::json!(true),
+        ),
+        (
+            "xkeysib-two",
+            &secrets[..],
+            1,
+            ", which does not verify: another key, another recipient, or forged",
+            serde_json::json!(false),
+        ),
+        (
+            "xkeysib-one",
+            &[],
+            0,
+            ", not verified: the keys are not at hand",
+            serde_json::Value::Null,
+        ),
+    ] {
+        let message = message_signed_with(signed_with);
+        let output = inspect_with_secrets(&["--config", config, "-"], message.as_bytes(), secrets);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(
+            text.contains("token: e2e-probe-") && text.contains(expected),
+            "{text}"
+        );
+        let arguments = ["--config", config, "--output", "json", "-"];
+        let output = inspect_with_secrets(&arguments, message.as_bytes(), secrets);
+        let read: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(read["token"]["verified"], verified, "{read}");
+    }
 }
 
 #[test]
