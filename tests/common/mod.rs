@@ -16,6 +16,7 @@ pub mod crowd;
 pub mod detection;
 pub mod dovecot;
 pub mod fleet;
+pub mod image;
 mod outcome;
 pub mod policy;
 pub mod postfix;

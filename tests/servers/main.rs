@@ -14,6 +14,7 @@ mod alerts;
 mod check;
 #[path = "../common/mod.rs"]
 mod common;
+mod container;
 mod crowded;
 mod dashboard;
 mod deploy;

@@ -1,0 +1,63 @@
+//! What ships: the files of the image, as `deploy/container/build-rootfs` makes them, and the image as it is run.
+
+use super::process;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The user that the image names.
+pub const USER: &str = "65532:65532";
+
+/// Where the files of the image are, built once for all tests; cargo knows what is as it was.
+pub fn rootfs() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), Into::into);
+        let rootfs = root.join(target).join("rootfs");
+        let mut build = Command::new(root.join("deploy/container/build-rootfs"));
+        build.arg(&rootfs);
+        // What cargo tells its tests would have it build everything anew: build scripts look at it.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_") && !["CARGO_HOME", "CARGO_TARGET_DIR"].contains(&&*text) {
+                build.env_remove(&name);
+            }
+        }
+        process::run(&mut build);
+        rootfs
+    })
+}
+
+/// The program in the image: its files alone, read-only, as its user, without privileges, and with these mounts: what is
+/// here, and where it is in there.
+pub fn in_the_image(rootfs: &Path, mounts: &[(&Path, &str)], arguments: &[&str]) -> Command {
+    // The image's root, in here.
+    const ROOT: &str = "/mnt";
+    let mut command = Command::new("bwrap");
+    command.args(["--dev-bind", "/", "/", "--tmpfs", ROOT]);
+    for entry in std::fs::read_dir(rootfs).unwrap() {
+        let entry = entry.unwrap();
+        let inside = Path::new(ROOT).join(entry.file_name());
+        command.arg("--ro-bind").args([entry.path(), inside]);
+    }
+    for (here, there) in mounts {
+        command
+            .arg("--ro-bind")
+            .arg(here)
+            .arg(format!("{ROOT}{there}"));
+    }
+    command
+        .args(["--dev", "/mnt/dev", "--proc", "/mnt/proc"])
+        .args(["--remount-ro", ROOT])
+        // Like an emptyDir; the image's own cannot be written.
+        .args(["--perms", "1777", "--tmpfs", "/mnt/tmp"])
+        .args(["--unshare-pid", "--unshare-ipc", "--unshare-uts"])
+        .args(["--cap-drop", "ALL", "--cap-add", "CAP_SYS_CHROOT"])
+        .args(["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"])
+        .args(["chroot", "--groups=", &format!("--userspec={USER}"), ROOT])
+        .args(arguments)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command
+}
