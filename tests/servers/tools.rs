@@ -70,3 +70,11 @@ pub fn verdicts_on_objects(yaml: &str) -> Vec<String> {
 pub fn verdicts_on_diagrams(markdown: &str) -> Vec<String> {
     node("diagrams.mjs", markdown)
 }
+
+/// The places of this dashboard that Grafana's own model does not keep.
+#[track_caller]
+pub fn unknown_to_grafana(dashboard: &str) -> Vec<String> {
+    let mut command = Command::new("/usr/bin/python3");
+    command.arg(script("dashboard.py")).arg(directory());
+    said(command, dashboard)
+}
