@@ -1,6 +1,7 @@
 //! One way to HTTP: every answer bounded in size and time, no redirect followed, certificates checked.
 
 use super::tls::{CertificateFault, Tls, TlsError, certificate_fault};
+use crate::secret::{redact, remember};
 use chrono::{DateTime, Utc};
 use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
@@ -203,9 +204,17 @@ impl std::fmt::Display for Fault {
     }
 }
 
-/// Text of a server's making on one line, at a length that a report can bear.
+/// The request with Basic credentials (RFC 7617). A server may echo them as they were sent, so they are a secret as a whole.
+pub fn with_basic(request: RequestBuilder, username: &str, password: &str) -> RequestBuilder {
+    remember(&format!("{username}:{password}"));
+    request.basic_auth(username, Some(password))
+}
+
+/// Text of a server's making on one line, without secrets, at a length that a report can bear.
 #[must_use]
 pub fn quotable(text: &str) -> String {
+    // Before anything is cut: half a secret is not recognised, and still half a secret.
+    let text = redact(text);
     let words: Vec<&str> = text
         .split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())
@@ -311,6 +320,32 @@ mod tests {
         )
         .await;
         assert_eq!(ask(&url).await.unwrap().status, 301);
+    }
+
+    #[test]
+    fn basic_credentials_are_a_secret_in_the_form_in_which_they_are_sent() {
+        let url = Url::parse("http://127.0.0.1/").unwrap();
+        let http = Http::new(&url, None).unwrap();
+        let request = http.client().get(url);
+        let request = with_basic(request, "gateway-user", "basic-credentials-known")
+            .build()
+            .unwrap();
+        let sent = request.headers()["authorization"].to_str().unwrap();
+        assert!(sent.len() > "Basic ".len());
+        assert_eq!(
+            quotable(&format!("you sent authorization: {sent}")),
+            "you sent authorization: Basic <secret>"
+        );
+    }
+
+    #[test]
+    fn a_secret_that_the_limit_of_a_quote_would_cut_is_hidden_whole() {
+        let secret = "a-secret-at-the-edge-of-a-quote";
+        remember(secret);
+        for before in LONGEST_QUOTED - secret.len()..LONGEST_QUOTED {
+            let quoted = quotable(&format!("{}{secret}", "x".repeat(before)));
+            assert!(!quoted.contains("a-"), "{before}: {quoted}");
+        }
     }
 
     #[test]

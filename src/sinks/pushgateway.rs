@@ -3,7 +3,7 @@
 use super::{Push, Refusal, unanswered, with_attempts};
 use crate::config::plan::{HttpCredentials, PushgatewayPlan};
 use crate::metrics;
-use crate::net::http::{Answer, Http};
+use crate::net::http::{Answer, Http, with_basic};
 use crate::net::tls::TlsError;
 use crate::probe::report::Report;
 use crate::probe::surroundings::Surroundings;
@@ -274,7 +274,7 @@ impl Pushgateway {
     fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
         match &self.plan.credentials {
             Some(HttpCredentials::Basic { username, password }) => {
-                request.basic_auth(username, Some(password.value.expose()))
+                with_basic(request, username, password.value.expose())
             }
             Some(HttpCredentials::Bearer(token)) => request.bearer_auth(token.value.expose()),
             None => request,

@@ -53,6 +53,8 @@ pub(super) async fn list(session: &mut Session, limit: Duration) -> Result<Vec<L
             if let Response::MailboxData(MailboxDatum::List(data)) = response
                 && folders.len() < MOST_FOLDERS
                 && !data.name_attributes.contains(&NameAttribute::NoSelect)
+                // No name has them (RFC 3501 section 5.1), and a terminal would obey them.
+                && !data.name.chars().any(char::is_control)
             {
                 folders.push(Listed {
                     name: data.name.to_string(),
@@ -218,6 +220,18 @@ mod tests {
                 is_trash: false,
             })
             .collect()
+    }
+
+    #[tokio::test]
+    async fn a_folder_whose_name_a_terminal_would_obey_is_not_listed() {
+        use crate::mailboxes::imap::script::{Line, session};
+        let answer = "* LIST () \"/\" INBOX\r\n* LIST (\\Junk) \"/\" \"Ju\u{1b}[31mnk\"\r\n{tag} OK done\r\n";
+        let (mut session, _server) = session(vec![Line::On("LIST", answer)]).await;
+        let Ok(folders) = list(&mut session, Duration::from_secs(5)).await else {
+            panic!("the folders are listed");
+        };
+        let names: Vec<_> = folders.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["INBOX"]);
     }
 
     #[test]

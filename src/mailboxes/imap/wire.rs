@@ -134,13 +134,12 @@ impl Wire {
 pub(super) fn quotable(text: &str) -> String {
     // rustls ends its sentence about a connection that was cut with the address of a manual for programmers.
     let words = text.split(": https://docs.rs/").next().unwrap_or_default();
-    let clean: String = words
-        .trim()
+    // Before it is cut: half a secret is not recognised, and still half a secret.
+    redact(words.trim())
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(QUOTED)
-        .collect();
-    redact(&clean).into_owned()
+        .collect()
 }
 
 impl AsyncRead for Wire {

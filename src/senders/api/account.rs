@@ -2,7 +2,7 @@
 
 use super::{Api, address};
 use crate::config::plan::{ApiPlan, ProviderPlan};
-use crate::net::http::Answer;
+use crate::net::http::{Answer, with_basic};
 use crate::probe::verdict::Cause;
 use serde::Deserialize;
 use std::time::Duration;
@@ -68,9 +68,11 @@ impl Api {
             ProviderPlan::Mailjet {
                 api_key,
                 secret_key,
-            } => client
-                .get(all_senders(&self.plan))
-                .basic_auth(api_key.value.expose(), Some(secret_key.value.expose())),
+            } => with_basic(
+                client.get(all_senders(&self.plan)),
+                api_key.value.expose(),
+                secret_key.value.expose(),
+            ),
             // Sending keys of these two may ask nothing, and for the third it takes a permission of its own.
             ProviderPlan::Mailgun { .. } | ProviderPlan::Resend { .. } | ProviderPlan::Ses(_) => {
                 return Ok(Account::Unasked);

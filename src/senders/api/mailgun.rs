@@ -2,7 +2,7 @@
 
 use super::{Reading, Refusal, address, author};
 use crate::config::plan::{ApiPlan, SecretPlan};
-use crate::net::http::Answer;
+use crate::net::http::{Answer, with_basic};
 use crate::probe::compose::{Message, TAG};
 use crate::probe::verdict::CauseCode;
 use reqwest::header::CONTENT_TYPE;
@@ -34,9 +34,8 @@ pub(super) fn request(
     for (name, value) in &message.headers {
         form.append_pair(&format!("h:{name}"), value);
     }
-    client
-        .post(address(plan, &["v3", domain, "messages"]))
-        .basic_auth("api", Some(api_key.value.expose()))
+    let request = client.post(address(plan, &["v3", domain, "messages"]));
+    with_basic(request, "api", api_key.value.expose())
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .body(form.finish())
 }

@@ -2,7 +2,7 @@
 
 use super::{Reading, Refusal, address};
 use crate::config::plan::{ApiPlan, SecretPlan};
-use crate::net::http::Answer;
+use crate::net::http::{Answer, with_basic};
 use crate::probe::compose::{Message, TAG};
 use crate::probe::verdict::CauseCode;
 use reqwest::{Client, RequestBuilder};
@@ -56,23 +56,21 @@ pub(super) fn request(
     if let (Some(name), Some(from)) = (&message.from.name, from.as_object_mut()) {
         from.insert("Name".to_owned(), json!(name));
     }
-    client
-        .post(address(plan, &["v3.1", "send"]))
-        .basic_auth(api_key.value.expose(), Some(secret_key.value.expose()))
-        .json(&json!({
-            "Messages": [{
-                "From": from,
-                "To": [{ "Email": message.to }],
-                "Subject": message.subject,
-                "TextPart": message.text,
-                "HTMLPart": message.html,
-                "Headers": headers,
-                "CustomID": message.token,
-                "CustomCampaign": TAG,
-                "TrackOpens": "disabled",
-                "TrackClicks": "disabled",
-            }],
-        }))
+    let request = client.post(address(plan, &["v3.1", "send"]));
+    with_basic(request, api_key.value.expose(), secret_key.value.expose()).json(&json!({
+        "Messages": [{
+            "From": from,
+            "To": [{ "Email": message.to }],
+            "Subject": message.subject,
+            "TextPart": message.text,
+            "HTMLPart": message.html,
+            "Headers": headers,
+            "CustomID": message.token,
+            "CustomCampaign": TAG,
+            "TrackOpens": "disabled",
+            "TrackClicks": "disabled",
+        }],
+    }))
 }
 
 pub(super) fn read(answer: &Answer) -> Reading {
