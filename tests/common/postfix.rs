@@ -50,13 +50,23 @@ pub struct Postfix {
     process: Option<Process>,
 }
 
+/// Each parameter once: of one that is set twice Postfix warns at every start of a process, and its log daemon can wait
+/// for ever for itself to write that down.
+fn overridden(main: &str, more: &str) -> String {
+    let name = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+    let set: Vec<_> = more.lines().map(name).collect();
+    let kept = main.lines().filter(|line| !set.contains(&name(line)));
+    let lines: Vec<_> = kept.chain(more.lines()).collect();
+    lines.join("\n") + "\n"
+}
+
 impl Postfix {
     /// The usual one.
     pub fn start(parent: &Path, lmtp_port: u16) -> Self {
         Self::start_with(&parent.join("postfix"), lmtp_port, "")
     }
 
-    /// One with more lines in its `main.cf`; of a parameter that is set twice, the last line counts.
+    /// One with more lines in its `main.cf`, in place of those that set the same parameters.
     pub fn start_with(directory: &Path, lmtp_port: u16, more: &str) -> Self {
         lay_out(directory);
         let config = directory.join("config");
@@ -87,10 +97,9 @@ lmtp_destination_recipient_limit = 1
 alias_maps =
 maillog_file = {place}/log
 maillog_file_prefixes = {place}
-{more}
 "
         );
-        write_aged(&config.join("main.cf"), &main);
+        write_aged(&config.join("main.cf"), &overridden(&main, more));
         let master = format!("{port} inet n - n - - smtpd\n{MASTER}");
         write_aged(&config.join("master.cf"), &master);
         let mut postfix = Self {
