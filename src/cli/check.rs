@@ -27,7 +27,7 @@ const PART_LIMIT: Duration = Duration::from_secs(45);
 /// Read the config, contact every part, send nothing; say what to fix
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 nothing to fix (warnings aside) · 1 something fails · 2 wrong usage or config
+    after_help = "Exit codes: 0 nothing to fix (warnings aside) · 1 something fails · 2 wrong usage or config, or output that cannot be written
 
 Examples:
   mailprobe check

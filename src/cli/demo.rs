@@ -20,7 +20,7 @@ use tokio::sync::watch;
 /// Brevo's API, an MX, an IMAP mailbox, a Pushgateway and Uptime Kuma, each on a loopback port of its own.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 the run ended as it should, fault or none · 1 it did not
+    after_help = "Exit codes: 0 the run ended as it should, fault or none · 1 it did not · 2 wrong usage, or output that cannot be written
 
 Examples:
   mailprobe demo

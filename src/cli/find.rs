@@ -27,7 +27,7 @@ const PROVIDER_LIMIT: Duration = Duration::from_secs(20);
 #[command(after_help = "Exit codes:
   0  the message is where it should be
   1  it is not, or that cannot be told
-  2  wrong usage or config, or a token that no probe of the config has sent
+  2  wrong usage or config, a token that no probe of the config has sent, or output that cannot be written
 
 Examples:
   mailprobe find e2e-probe-aevjoulmagrbbmul6yaaaboagtlbirqtufvjvvnhv4

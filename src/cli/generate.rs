@@ -9,10 +9,14 @@ use clap_complete::Shell;
 
 /// Print what surrounds the program, made from the config: alert rules, dashboard, manifests
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "Exit codes: 0 printed whole · 2 wrong usage or config, or output that cannot be written
+
+Examples:
   mailprobe generate config > mailprobe.toml
   mailprobe generate prometheus-rules > /etc/prometheus/mailprobe.yml
-  mailprobe generate kubernetes | kubectl apply -f -")]
+  mailprobe generate kubernetes | kubectl apply -f -"
+)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     what: What,

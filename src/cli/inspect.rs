@@ -24,7 +24,7 @@ const BAR: usize = 20;
 #[command(after_help = "Exit codes:
   0  nothing to find fault with
   1  a finding: a warning, a failed check of SPF, DKIM or DMARC, or a token that does not verify
-  2  wrong usage or config, or a file that cannot be read
+  2  wrong usage or config, a file that cannot be read, or output that cannot be written
 
 Examples:
   mailprobe inspect message.eml

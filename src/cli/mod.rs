@@ -19,7 +19,7 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Wrong usage or config; nothing was sent.
+/// Wrong usage or config; nothing was sent. Of all commands but `run` also: the output could not be written.
 const USAGE: u8 = 2;
 
 /// Does mail that is sent to me arrive, how fast, and if not, why?
@@ -73,9 +73,13 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
+            let printed = error.print();
+            if error.use_stderr() {
+                return ExitCode::from(USAGE);
+            }
             // Help and version are no errors, and go to stdout.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+            output::written(printed);
+            return ExitCode::from(if output::is_lost() { USAGE } else { 0 });
         }
     };
     let usual_level = match &arguments.command {
@@ -97,7 +101,14 @@ pub fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let code = runtime.block_on(carry_out(arguments));
+    let unheard = match &arguments.command {
+        Command::Run(arguments) => arguments.unheard(),
+        _ => USAGE,
+    };
+    let code = match runtime.block_on(carry_out(arguments)) {
+        0 if output::is_lost() => unheard,
+        code => code,
+    };
     // A name look-up that hangs in a thread must not hold the process.
     runtime.shutdown_background();
     ExitCode::from(code)

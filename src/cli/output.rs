@@ -2,11 +2,37 @@
 
 use crate::secret::redact;
 use serde::Serialize;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{self, ErrorKind, IsTerminal, Write, stderr, stdout};
+use std::sync::OnceLock;
 
-/// One line of data to stdout. A reader that has gone away is not our problem.
+/// Why nothing more goes to stdout: what the first failed attempt met.
+static ENDED: OnceLock<ErrorKind> = OnceLock::new();
+
+/// One line of data to stdout. A reader that has gone away (`| head -1`) is not our problem; a disk that takes no more is
+/// told of once, and [`is_lost`] then.
 pub(super) fn line(text: &str) {
-    let _ = writeln!(stdout(), "{}", redact(text));
+    if ENDED.get().is_none() {
+        written(writeln!(stdout(), "{}", redact(text)));
+    }
+}
+
+/// Takes note of how an attempt to write to stdout ended.
+pub(super) fn written(outcome: io::Result<()>) {
+    if let Err(told) = outcome
+        && ENDED.set(told.kind()).is_ok()
+        && told.kind() != ErrorKind::BrokenPipe
+    {
+        error(&format!(
+            "error: cannot write to stdout: {told}\nhint: what was printed is not complete"
+        ));
+    }
+}
+
+/// Whether data for stdout was lost, other than by a reader that had enough.
+pub(super) fn is_lost() -> bool {
+    ENDED
+        .get()
+        .is_some_and(|kind| *kind != ErrorKind::BrokenPipe)
 }
 
 /// One JSON object on one line to stdout.

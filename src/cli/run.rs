@@ -14,6 +14,9 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+/// Delivered, and nobody took the report.
+const UNHEARD: u8 = 4;
+
 /// One run of each named probe, all at the same time, then exit
 ///
 /// Sends one message a probe, waits for it, deletes it, and reports.
@@ -23,7 +26,7 @@ use tokio::sync::watch;
   1  a mail path failed
   2  wrong usage or config; nothing was sent
   3  undetermined: the probe could not look
-  4  delivered, but no configured sink took the report
+  4  delivered, but no configured sink took the report, or stdout did not
   130, 143  stopped by SIGINT, SIGTERM; the report was pushed all the same
 
 Examples:
@@ -61,6 +64,16 @@ enum Format {
     Text,
     Json,
     Nagios,
+}
+
+impl Arguments {
+    /// The exit code of a success of which stdout did not take the report: its disk is full.
+    pub(super) fn unheard(&self) -> u8 {
+        match self.output {
+            Format::Nagios => nagios::UNKNOWN,
+            Format::Text | Format::Json => UNHEARD,
+        }
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -252,7 +265,7 @@ fn exit_code(reports: &[Report], zero_when_reported: bool) -> u8 {
                 if report.pushes.is_empty() || heard {
                     0
                 } else {
-                    4
+                    UNHEARD
                 }
             }
             _ if zero_when_reported && heard => 0,
@@ -261,7 +274,7 @@ fn exit_code(reports: &[Report], zero_when_reported: bool) -> u8 {
         }
     };
     let codes: Vec<u8> = reports.iter().map(code).collect();
-    [1, 3, 4]
+    [1, 3, UNHEARD]
         .into_iter()
         .find(|code| codes.contains(code))
         .unwrap_or(0)

@@ -17,6 +17,7 @@ mod find;
 mod generate;
 mod help;
 mod inspect;
+mod output;
 mod readme;
 mod run;
 mod secrets;
