@@ -26,13 +26,24 @@ impl Field {
 /// a field nor the continuation of one (an mbox's `From `, damage) is left out with what continues it.
 #[must_use]
 pub fn fields(raw: &[u8]) -> Vec<Field> {
+    read(raw).0
+}
+
+/// Whether the header of a message goes on beyond what [`fields`] reads of it.
+#[must_use]
+pub fn is_cut(raw: &[u8]) -> bool {
+    read(raw).1
+}
+
+fn read(raw: &[u8]) -> (Vec<Field>, bool) {
     let header = raw.get(..HEADER_LIMIT).unwrap_or(raw);
     let mut fields: Vec<Field> = Vec::new();
     let mut in_field = false;
-    for line in header.split(|byte| *byte == b'\n') {
+    for line in header.split_inclusive(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
-            break;
+            return (fields, false);
         }
         if matches!(line.first(), Some(b' ' | b'\t')) {
             if in_field && let Some(field) = fields.last_mut() {
@@ -41,13 +52,13 @@ pub fn fields(raw: &[u8]) -> Vec<Field> {
             continue;
         }
         if fields.len() == FIELD_LIMIT {
-            break;
+            return (fields, true);
         }
         let field = field(line);
         in_field = field.is_some();
         fields.extend(field);
     }
-    fields
+    (fields, raw.len() > HEADER_LIMIT)
 }
 
 /// RFC 5322 section 2.2; white space before the colon is the obsolete syntax.
@@ -69,7 +80,7 @@ fn field(line: &[u8]) -> Option<Field> {
 mod tests {
     use super::*;
 
-    fn read(raw: &[u8]) -> Vec<(String, String)> {
+    fn pairs(raw: &[u8]) -> Vec<(String, String)> {
         fields(raw)
             .into_iter()
             .map(|field| (field.name, field.value))
@@ -81,18 +92,18 @@ mod tests {
         let raw = "From x Mon Nov 23\r\nA: one\r\n\ttwo\r\nB:three\r\n  four\r\nC : five\r\n\r\nD: body\r\n";
         let expected = [("A", " one\ttwo"), ("B", "three  four"), ("C", " five")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        assert_eq!(read(raw.as_bytes()), expected);
-        assert_eq!(read(raw.replace('\r', "").as_bytes()), expected);
+        assert_eq!(pairs(raw.as_bytes()), expected);
+        assert_eq!(pairs(raw.replace('\r', "").as_bytes()), expected);
     }
 
     #[test]
     fn damage_does_not_reach_the_next_field() {
         assert_eq!(
-            read(b" lost\nno field\n more of it\n: nameless\nA: \xff\n"),
+            pairs(b" lost\nno field\n more of it\n: nameless\nA: \xff\n"),
             [("A".to_owned(), " \u{fffd}".to_owned())]
         );
-        assert_eq!(read(b""), []);
-        assert_eq!(read(b"A"), []);
+        assert_eq!(pairs(b""), []);
+        assert_eq!(pairs(b"A"), []);
     }
 
     #[test]
@@ -101,5 +112,24 @@ mod tests {
         assert_eq!(fields(many.as_bytes()).len(), FIELD_LIMIT);
         let long = format!("A: {}\nB: c\n", "x".repeat(HEADER_LIMIT));
         assert_eq!(fields(long.as_bytes()).len(), 1);
+    }
+
+    #[test]
+    fn a_header_that_goes_on_beyond_what_is_read_is_cut_and_a_long_body_is_not() {
+        let filled = |length: usize| format!("A: {}\n", "x".repeat(length - 4));
+        for (raw, cut) in [
+            (String::new(), false),
+            ("A: b\n".to_owned(), false),
+            (filled(HEADER_LIMIT), false),
+            (filled(HEADER_LIMIT) + "B: c\n\n", true),
+            (filled(HEADER_LIMIT - 1) + "\nbody", false),
+            (filled(HEADER_LIMIT + 1), true),
+            ("A: b\n".repeat(FIELD_LIMIT), false),
+            ("A: b\n".repeat(FIELD_LIMIT) + "\nB: c", false),
+            ("A: b\n".repeat(FIELD_LIMIT + 1), true),
+            ("A: b\r\n\r\n".to_owned() + &"x".repeat(HEADER_LIMIT), false),
+        ] {
+            assert_eq!(is_cut(raw.as_bytes()), cut, "{} bytes", raw.len());
+        }
     }
 }
