@@ -31,3 +31,4 @@ pub mod scheduler;
 pub mod secret;
 pub mod senders;
 pub mod sinks;
+pub mod visible;

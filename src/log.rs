@@ -1,6 +1,7 @@
-//! Logs to stderr: text or JSON, with every known secret taken out.
+//! Logs to stderr: text or JSON, with every known secret taken out, and nothing in them that steers a terminal.
 
 use crate::secret::Redacting;
+use crate::visible::Visible;
 use clap::ValueEnum;
 use std::io::stderr;
 use tracing::level_filters::LevelFilter;
@@ -51,7 +52,7 @@ pub fn init(format: LogFormat, level: LogLevel) {
         .with_target("mailprobe", level)
         .with_default(level.min(LevelFilter::WARN));
     let registry = tracing_subscriber::registry().with(targets);
-    let writer = || Redacting(stderr());
+    let writer = || Redacting(Visible(stderr()));
     // Fails only where a logger is installed already.
     let _ = match format {
         LogFormat::Text => registry

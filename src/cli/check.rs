@@ -9,7 +9,7 @@ mod sender;
 mod sink;
 
 use super::live::Timeline;
-use super::output::{self, Colour, coloured};
+use super::output::{self, Colour, Line};
 use super::{Common, USAGE, plan, plan_without_secrets};
 use crate::config::plan::{Plan, ProbePlan};
 use clap::{Args, ValueEnum};
@@ -153,16 +153,17 @@ fn print(format: Format, finding: &Finding) {
     if format == Format::Json {
         return output::json(finding);
     }
-    let level = match finding.level {
-        Level::Ok => coloured("ok  ", Colour::Green),
-        Level::Warn => coloured("warn", Colour::Yellow),
-        Level::Fail => coloured("fail", Colour::Red),
+    let (level, colour) = match finding.level {
+        Level::Ok => ("ok  ", Colour::Green),
+        Level::Warn => ("warn", Colour::Yellow),
+        Level::Fail => ("fail", Colour::Red),
     };
-    output::line(&format!("{level}  {}: {}", finding.part, finding.summary));
+    let said = format!("  {}: {}", finding.part, finding.summary);
+    output::line(Line::default().coloured(level, colour).plain(&said));
     for evidence in &finding.evidence {
-        output::line(&format!("        evidence: {evidence}"));
+        output::line(format!("        evidence: {evidence}"));
     }
     if let Some(hint) = &finding.hint {
-        output::line(&format!("        hint: {hint}"));
+        output::line(format!("        hint: {hint}"));
     }
 }

@@ -1,7 +1,7 @@
 //! `mailprobe demo`: a whole mail world inside the process, and a real run through it.
 
 use super::live::Timeline;
-use super::output::{self, Colour, coloured};
+use super::output::{self, Colour, Line};
 use super::run::{Signals, all};
 use super::text;
 use crate::config;
@@ -65,7 +65,7 @@ pub(super) async fn run(arguments: &Arguments) -> u8 {
     world.rearm(arguments.fault);
     output::line("");
     output::line("the world stays until Ctrl-C; a run from elsewhere:");
-    output::line(&format!(
+    output::line(format!(
         "  mailprobe run --config {}",
         world.config().display()
     ));
@@ -80,14 +80,14 @@ fn list_faults() {
                 .get_help()
                 .map(ToString::to_string)
                 .unwrap_or_default();
-            output::line(&format!("{:<18}  {help}", value.get_name()));
+            output::line(format!("{:<18}  {help}", value.get_name()));
             let shows = fault.shows();
             let code = match (shows.code, shows.verdict) {
                 (None, _) => String::new(),
                 (Some(code), Verdict::Delivered) => format!(", with a warning: {code}"),
                 (Some(code), _) => format!(": {code}"),
             };
-            output::line(&format!("{:<18}  -> {}{code}", "", shows.verdict));
+            output::line(format!("{:<18}  -> {}{code}", "", shows.verdict));
         }
     }
 }
@@ -99,7 +99,7 @@ async fn play(world: &World, fault: Option<Fault>) -> u8 {
             .get_help()
             .map(ToString::to_string)
             .unwrap_or_default();
-        output::line(&format!("fault {}: {help}", value.get_name()));
+        output::line(format!("fault {}: {help}", value.get_name()));
     }
     output::line("");
     let plan = match config::load(&world.config(), &[], &|_| None) {
@@ -129,9 +129,7 @@ async fn play(world: &World, fault: Option<Fault>) -> u8 {
         return failure("the config has no probe");
     };
     output::line("");
-    text::report(report)
-        .iter()
-        .for_each(|line| output::line(line));
+    text::report(report).into_iter().for_each(output::line);
     show_sinks(world);
     conclude(world, report, fault)
 }
@@ -139,7 +137,7 @@ async fn play(world: &World, fault: Option<Fault>) -> u8 {
 fn show_sinks(world: &World) {
     for request in pushes(&world.gateway().requests(), "POST") {
         output::line("");
-        output::line(&format!("Pushgateway received POST {}", request.path));
+        output::line(format!("Pushgateway received POST {}", request.path));
         let text = String::from_utf8_lossy(&request.body).into_owned();
         let is_shown = |line: &&str| {
             metrics::HEADLINES
@@ -149,8 +147,8 @@ fn show_sinks(world: &World) {
         };
         text.lines()
             .filter(is_shown)
-            .for_each(|line| output::line(&format!("  {line}")));
-        output::line(&format!(
+            .for_each(|line| output::line(format!("  {line}")));
+        output::line(format!(
             "  … {} series in all",
             text.lines().filter(|line| !line.starts_with('#')).count()
         ));
@@ -159,7 +157,7 @@ fn show_sinks(world: &World) {
         output::line("");
         output::line("Uptime Kuma received");
         for (name, value) in &request.query {
-            output::line(&format!("  {name}: {value}"));
+            output::line(format!("  {name}: {value}"));
         }
     }
 }
@@ -201,7 +199,7 @@ fn conclude(world: &World, report: &Report, fault: Option<Fault>) -> u8 {
     };
     output::line("");
     if let Some((untouched, all)) = world.crowd() {
-        output::line(&format!(
+        output::line(format!(
             "{untouched} of {all} messages of others are as they were, flags included"
         ));
         is_right &= untouched == all;
@@ -212,16 +210,14 @@ fn conclude(world: &World, report: &Report, fault: Option<Fault>) -> u8 {
         "a mail path that works"
     };
     if is_right {
-        output::line(&coloured(
-            &format!("as it should be for {what}"),
-            Colour::Green,
-        ));
+        output::line(
+            Line::default().coloured(&format!("as it should be for {what}"), Colour::Green),
+        );
         0
     } else {
-        output::line(&coloured(
-            &format!("not as it should be for {what}"),
-            Colour::Red,
-        ));
+        output::line(
+            Line::default().coloured(&format!("not as it should be for {what}"), Colour::Red),
+        );
         1
     }
 }

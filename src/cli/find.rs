@@ -1,6 +1,6 @@
 //! `mailprobe find`: where one message is now.
 
-use super::output::{self, Colour, coloured};
+use super::output::{self, Colour, Line};
 use super::{Common, USAGE, plan};
 use crate::config::plan::Plan;
 use crate::probe::provider::Word;
@@ -75,9 +75,9 @@ pub(super) async fn run(arguments: &Arguments, common: &Common) -> u8 {
     let finding = whereabouts.finding();
     match arguments.output {
         Format::Text => text(&whereabouts, &finding)
-            .iter()
-            .for_each(|line| output::line(line)),
-        Format::Json => output::line(&json(&whereabouts, &finding).to_string()),
+            .into_iter()
+            .for_each(output::line),
+        Format::Json => output::json(&json(&whereabouts, &finding)),
     }
     u8::from(!finding.is_in_order)
 }
@@ -119,7 +119,25 @@ async fn look(plan: &Plan, job: &Job, claims: Claims) -> Whereabouts {
     }
 }
 
-fn text(whereabouts: &Whereabouts, finding: &Finding) -> Vec<String> {
+fn text(whereabouts: &Whereabouts, finding: &Finding) -> Vec<Line> {
+    let mut lines: Vec<Line> = details(whereabouts).iter().map(Line::from).collect();
+    let colour = if finding.is_in_order {
+        Colour::Green
+    } else {
+        Colour::Red
+    };
+    lines.push(Line::default().coloured(&finding.sentence, colour));
+    lines.extend(
+        finding
+            .hint
+            .iter()
+            .map(|hint| format!("hint: {hint}").into()),
+    );
+    lines
+}
+
+/// What each place says.
+fn details(whereabouts: &Whereabouts) -> Vec<String> {
     let claims = &whereabouts.claims;
     let mut lines = vec![format!(
         "{} of probe `{}` to `{}`, sent at {}, waited for until {}",
@@ -174,13 +192,6 @@ fn text(whereabouts: &Whereabouts, finding: &Finding) -> Vec<String> {
             );
         }
     }
-    let colour = if finding.is_in_order {
-        Colour::Green
-    } else {
-        Colour::Red
-    };
-    lines.push(coloured(&finding.sentence, colour));
-    lines.extend(finding.hint.iter().map(|hint| format!("hint: {hint}")));
     lines
 }
 

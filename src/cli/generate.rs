@@ -69,7 +69,7 @@ enum What {
 pub(super) fn run(arguments: &Arguments, common: &Common) -> u8 {
     match text(&arguments.what, common) {
         Ok(text) => {
-            output::line(text.trim_end_matches('\n'));
+            output::document(text.trim_end_matches('\n'));
             0
         }
         Err(error) => {

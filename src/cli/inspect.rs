@@ -1,11 +1,13 @@
 //! `mailprobe inspect`: what one message tells of its way.
 
-use super::output::{self, Colour, coloured};
+use super::output::{self, Colour, Line};
 use super::{Common, USAGE};
 use crate::config::{self, ConfigError};
 use crate::probe::arrival::{self, Arrival, Trust};
+use crate::probe::auth_results;
+use crate::probe::header::{self, FIELD_LIMIT, HEADER_LIMIT};
 use crate::probe::path::PathPlan;
-use crate::probe::report::{AuthResult, Hop, MethodResult, Spam, rfc3339};
+use crate::probe::report::{AuthResult, Authentication, Hop, MethodResult, Spam, rfc3339};
 use crate::probe::token::{self, Claims, Keyring};
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -23,7 +25,8 @@ const BAR: usize = 20;
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes:
   0  nothing to find fault with
-  1  a finding: a warning, a failed check of SPF, DKIM or DMARC, or a token that does not verify
+  1  a finding: a warning, a failed check of SPF, DKIM or DMARC (as our border saw it; where `[path]` does not say whose
+     results to believe, as the message claims), a token that does not verify, or a header too long to be read whole
   2  wrong usage or config, a file that cannot be read, or output that cannot be written
 
 Examples:
@@ -78,7 +81,7 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> u8 {
             return USAGE;
         }
     };
-    if !crate::probe::header::fields(&raw)
+    if !header::fields(&raw)
         .iter()
         .any(|field| field.is("From") || field.is("Received") || field.is("Date"))
     {
@@ -93,13 +96,19 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> u8 {
         .as_ref()
         .and_then(|token| Some(token.claims.as_ref()?.sent_at));
     let read = arrival::read(&raw, &known.path, sent_at);
+    let is_cut = header::is_cut(&raw);
     match arguments.output {
-        Format::Json => output::line(&json(&read, token.as_ref())),
-        Format::Text => text(&read, token.as_ref(), &known)
-            .iter()
-            .for_each(|line| output::line(line)),
+        Format::Json => output::json(&json(&read, is_cut, token.as_ref())),
+        Format::Text => {
+            text(&read, token.as_ref(), &known)
+                .into_iter()
+                .for_each(output::line);
+            if is_cut {
+                cut().into_iter().for_each(output::line);
+            }
+        }
     }
-    u8::from(has_finding(&read, token.as_ref()))
+    u8::from(is_cut || has_finding(&read, &known.path, token.as_ref()))
 }
 
 /// No config is none to speak of; one that is there has to be good as far as it is needed.
@@ -145,13 +154,36 @@ fn find_token(raw: &[u8], keyring: Option<&Keyring>) -> Option<Token> {
     })
 }
 
-fn has_finding(read: &Arrival, token: Option<&Token>) -> bool {
-    let failed = |one: &Option<MethodResult>| one.as_ref().is_some_and(|one| is_bad(one.result));
-    let authentication = read.authentication.as_ref();
+fn has_finding(read: &Arrival, path: &PathPlan, token: Option<&Token>) -> bool {
     !read.warnings.is_empty()
         || token.is_some_and(|token| token.checked && token.claims.is_none())
-        || authentication
-            .is_some_and(|one| failed(&one.spf) || failed(&one.dkim) || failed(&one.dmarc))
+        || match &read.authentication {
+            Some(believed) => has_failed(believed),
+            None => is_taken_at_its_word(path) && claims_failure(read),
+        }
+}
+
+/// Whether nothing says whose results are to be believed, so that what a message claims is all there is to go by.
+fn is_taken_at_its_word(path: &PathPlan) -> bool {
+    path.authserv_ids.is_empty()
+}
+
+fn claims_failure(read: &Arrival) -> bool {
+    let statements = read.claims.iter().map(|claim| &claim.statement);
+    statements
+        .filter_map(|statement| auth_results::combine(std::slice::from_ref(statement), None))
+        .any(|claimed| has_failed(&claimed))
+}
+
+fn has_failed(authentication: &Authentication) -> bool {
+    [
+        &authentication.spf,
+        &authentication.dkim,
+        &authentication.dmarc,
+    ]
+    .into_iter()
+    .flatten()
+    .any(|one| is_bad(one.result))
 }
 
 /// A check that says no, or that a broken record makes impossible.
@@ -162,7 +194,7 @@ fn is_bad(result: AuthResult) -> bool {
     )
 }
 
-fn json(read: &Arrival, token: Option<&Token>) -> String {
+fn json(read: &Arrival, is_cut: bool, token: Option<&Token>) -> serde_json::Value {
     let claims: Vec<_> = read
         .claims
         .iter()
@@ -191,6 +223,7 @@ fn json(read: &Arrival, token: Option<&Token>) -> String {
     json!({
         "schema": 1,
         "date": read.date.map(rfc3339),
+        "header_is_cut": is_cut,
         "hops": read.hops,
         "authentication": read.authentication,
         "authentication_results": claims,
@@ -199,34 +232,50 @@ fn json(read: &Arrival, token: Option<&Token>) -> String {
         "token": token,
         "warnings": read.warnings,
     })
-    .to_string()
 }
 
-fn text(read: &Arrival, token: Option<&Token>, known: &Known) -> Vec<String> {
-    let mut lines = hops(read);
-    lines.push(String::new());
+fn text(read: &Arrival, token: Option<&Token>, known: &Known) -> Vec<Line> {
+    let mut lines: Vec<Line> = hops(read).iter().map(Line::from).collect();
+    lines.push(Line::default());
     lines.extend(authentication(read, known));
     if let Some(spam) = &read.spam {
-        lines.push(String::new());
-        lines.extend(spam_lines(spam));
+        lines.push(Line::default());
+        lines.extend(spam_lines(spam).iter().map(Line::from));
     }
     if let Some(token) = token {
-        lines.push(String::new());
-        lines.push(token_line(token));
+        lines.push(Line::default());
+        lines.push(token_line(token).into());
     }
     for warning in &read.warnings {
-        lines.push(String::new());
-        let word = coloured("warning", Colour::Yellow);
-        lines.push(format!(
-            "{word}: {} ({})",
-            clean(&warning.summary),
-            warning.code
-        ));
+        lines.push(Line::default());
+        lines.push(warning_line(&format!(
+            "{} ({})",
+            warning.summary, warning.code
+        )));
         let evidence = warning.evidence.iter();
-        lines.extend(evidence.map(|one| format!("  evidence: {}", clean(one))));
-        lines.push(format!("  hint: {}", warning.hint));
+        lines.extend(evidence.map(|one| format!("  evidence: {one}").into()));
+        lines.push(format!("  hint: {}", warning.hint).into());
     }
     lines
+}
+
+fn warning_line(text: &str) -> Line {
+    Line::default()
+        .coloured("warning", Colour::Yellow)
+        .plain(&format!(": {text}"))
+}
+
+fn cut() -> [Line; 3] {
+    [
+        Line::default(),
+        warning_line(&format!(
+            "the header is longer than the {} KiB or {FIELD_LIMIT} fields that are read; what stands below is not in this",
+            HEADER_LIMIT / 1024
+        )),
+        Line::from(
+            "  hint: what the last servers wrote stands at the top and was read; what is missing is older",
+        ),
+    ]
 }
 
 /// Oldest first, a bar for each delay, the longest one full.
@@ -297,60 +346,56 @@ fn way(hop: &Hop) -> String {
         format!(" {version}")
     });
     let id = hop.id.as_ref().map(|id| format!(" id {id}"));
-    clean(&format!(
+    format!(
         "{who} -> {} {}{}{}",
         hop.by.as_deref().unwrap_or("-"),
         hop.with.as_deref().unwrap_or("-"),
         tls.unwrap_or_default(),
         id.unwrap_or_default()
-    ))
+    )
 }
 
 fn bracketed(address: Option<core::net::IpAddr>) -> String {
     address.map_or_else(String::new, |address| format!(" [{address}]"))
 }
 
-fn authentication(read: &Arrival, known: &Known) -> Vec<String> {
-    let mut lines = Vec::new();
+fn authentication(read: &Arrival, known: &Known) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
     if let Some(one) = &read.authentication {
         let who = one.authserv_id.as_deref().unwrap_or("our border");
-        lines.push(format!("authentication, as {} saw it", clean(who)));
+        lines.push(format!("authentication, as {who} saw it").into());
         let dkim: Vec<_> = one.dkim_signatures.iter().map(Some).collect();
         lines.extend(method("spf", one.spf.as_ref()));
         lines.extend(dkim.into_iter().filter_map(|one| method("dkim", one)));
         lines.extend(method("dmarc", one.dmarc.as_ref()));
         lines.extend(method("arc", one.arc.as_ref()));
     } else if read.claims.is_empty() {
-        lines.push("authentication: the message has no Authentication-Results".to_owned());
-    } else if known.path.authserv_ids.is_empty() {
-        lines.push("authentication, as the message claims; name your border and its id in [path] to know what is true".to_owned());
+        lines.push("authentication: the message has no Authentication-Results".into());
+    } else if is_taken_at_its_word(&known.path) {
+        lines.push("authentication, as the message claims; name your border and its id in [path] to know what is true".into());
         for claim in &read.claims {
-            lines.push(format!("  {}", clean(&claim.statement.authserv_id)));
+            lines.push(format!("  {}", claim.statement.authserv_id).into());
             let results = claim.statement.results.iter();
             lines.extend(results.filter_map(|(name, one)| method(name.name(), Some(one))));
         }
     } else {
-        lines.push("authentication: no Authentication-Results that can be believed".to_owned());
+        lines.push("authentication: no Authentication-Results that can be believed".into());
     }
     for signature in &read.signatures {
-        let tag = |one: &Option<String>| clean(one.as_deref().unwrap_or("-"));
-        lines.push(format!(
-            "  signed by {} with selector {}",
-            tag(&signature.domain),
-            tag(&signature.selector)
-        ));
+        let domain = signature.domain.as_deref().unwrap_or("-");
+        let selector = signature.selector.as_deref().unwrap_or("-");
+        lines.push(format!("  signed by {domain} with selector {selector}").into());
     }
     lines
 }
 
-fn method(name: &str, told: Option<&MethodResult>) -> Option<String> {
+fn method(name: &str, told: Option<&MethodResult>) -> Option<Line> {
     let told = told?;
     let colour = match told.result {
         AuthResult::Pass => Colour::Green,
         one if is_bad(one) => Colour::Red,
         _ => Colour::Yellow,
     };
-    let result = coloured(&format!("{:<9}", told.result.name()), colour);
     let domain = told.domain.as_deref().unwrap_or("-");
     let selector = told.selector.as_ref().map(|one| format!(" selector {one}"));
     let reason = told.reason.as_ref().map(|one| format!(" ({one})"));
@@ -359,7 +404,11 @@ fn method(name: &str, told: Option<&MethodResult>) -> Option<String> {
         selector.unwrap_or_default(),
         reason.unwrap_or_default()
     );
-    Some(format!("  {name:<5}  {result}  {}", clean(&rest)))
+    Some(
+        Line::from(format!("  {name:<5}  "))
+            .coloured(&format!("{:<9}", told.result.name()), colour)
+            .plain(&format!("  {rest}")),
+    )
 }
 
 /// Symbols by weight, those without any left out.
@@ -369,7 +418,7 @@ fn spam_lines(spam: &Spam) -> Vec<String> {
     let action = spam
         .action
         .as_ref()
-        .map(|action| format!(", action: {}", clean(action)));
+        .map(|action| format!(", action: {action}"));
     let mut lines = vec![format!(
         "spam filter: {} of {}{}",
         number(spam.score),
@@ -384,7 +433,7 @@ fn spam_lines(spam: &Spam) -> Vec<String> {
         .filter(|(_, points)| **points == Some(0.0))
         .count();
     for (name, points) in symbols.iter().filter(|(_, points)| **points != Some(0.0)) {
-        lines.push(format!("  {:>7}  {}", number(**points), clean(name)));
+        lines.push(format!("  {:>7}  {name}", number(**points)));
     }
     if weightless > 0 {
         lines.push(format!("  and {weightless} symbols without points"));
@@ -409,11 +458,4 @@ fn token_line(token: &Token) -> String {
             token.text
         ),
     }
-}
-
-/// What a stranger wrote does not steer the terminal.
-fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
 }

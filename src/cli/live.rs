@@ -2,7 +2,7 @@
 
 use super::output;
 use crate::runner::Progress;
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{IsTerminal, stderr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -44,7 +44,7 @@ impl Timeline {
         } else {
             String::new()
         };
-        output::line(&format!(
+        output::line(format!(
             "{name}{:>9.3} s  {:<15}  {}",
             progress.at.as_secs_f64(),
             progress.stage.name(),
@@ -82,19 +82,16 @@ impl Timeline {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(waiting) = waiting.as_ref() {
             let seconds = waiting.since.elapsed().as_secs_f64();
-            let _ = write!(
-                stderr(),
-                "\r\x1b[K{frame} waiting for {} {seconds:.1} s",
+            output::live(&format!(
+                "{frame} waiting for {} {seconds:.1} s",
                 waiting.of
-            );
-            let _ = stderr().flush();
+            ));
         }
     }
 
     fn wipe(&self) {
         if self.live {
-            let _ = write!(stderr(), "\r\x1b[K");
-            let _ = stderr().flush();
+            output::live("");
         }
     }
 

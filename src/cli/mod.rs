@@ -10,6 +10,7 @@ mod nagios;
 mod output;
 mod run;
 mod serve;
+mod termination;
 mod text;
 
 use crate::config::{self, ConfigError};

@@ -1,7 +1,7 @@
 //! `mailprobe run`: one run of each named probe, then exit.
 
 use super::live::Timeline;
-use super::{Common, USAGE, nagios, output, plan, text};
+use super::{Common, USAGE, nagios, output, plan, termination, text};
 use crate::config::plan::{Plan, ProbePlan};
 use crate::probe::report::Report;
 use crate::probe::verdict::Verdict;
@@ -9,6 +9,7 @@ use crate::runner::{self, Edges, Job, Options, Progress, surroundings};
 use clap::{Args, ValueEnum};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -88,7 +89,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 pub(super) async fn run(arguments: &Arguments, common: &Common) -> u8 {
     let fault = |text: String| {
         if arguments.output == Format::Nagios {
-            output::line(&nagios::fault(&text));
+            output::line(nagios::fault(&text));
             return nagios::UNKNOWN;
         }
         output::error(text.trim_end());
@@ -123,7 +124,7 @@ pub(super) async fn run(arguments: &Arguments, common: &Common) -> u8 {
     let ticker = (arguments.output == Format::Text).then(|| timeline.tick());
     let runs = all(jobs, &stopped, |report| {
         if arguments.output == Format::Json {
-            output::line(&json(report));
+            output::json(report);
         }
     });
     let beside = unless_stopped(surroundings::round(&plan, &edges, push), stopped.clone());
@@ -174,20 +175,18 @@ fn conclude(
     push: bool,
     signalled: Option<u8>,
 ) -> u8 {
-    write_termination_log(reports);
+    termination::write(Path::new(termination::LOG), reports);
     let mut plugin_code = None;
     match arguments.output {
         Format::Json => {}
         Format::Nagios => {
             let (line, code) = nagios::line(reports);
-            output::line(&line);
+            output::line(line);
             plugin_code = Some(code);
         }
         Format::Text => {
             for report in reports {
-                text::report(report)
-                    .iter()
-                    .for_each(|line| output::line(line));
+                text::report(report).into_iter().for_each(output::line);
             }
         }
     }
@@ -251,11 +250,6 @@ fn shorten(plan: &mut Plan, timeout: Duration) {
     }
 }
 
-/// One object on one line.
-fn json(report: &Report) -> String {
-    serde_json::to_string(report).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
-}
-
 /// The exit code for all reports together: a failed path wins over a blind probe, and that over an unheard one.
 fn exit_code(reports: &[Report], zero_when_reported: bool) -> u8 {
     let code = |report: &Report| {
@@ -278,20 +272,6 @@ fn exit_code(reports: &[Report], zero_when_reported: bool) -> u8 {
         .into_iter()
         .find(|code| codes.contains(code))
         .unwrap_or(0)
-}
-
-/// Kubernetes shows this file's text as the reason of a container's end. Never created: elsewhere it does not exist.
-fn write_termination_log(reports: &[Report]) {
-    use std::io::Write;
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .truncate(true)
-        .open("/dev/termination-log");
-    if let Ok(mut file) = file {
-        for report in reports {
-            let _ = writeln!(file, "{}: {}", report.probe, report.sentence());
-        }
-    }
 }
 
 /// SIGINT and SIGTERM.

@@ -1,11 +1,11 @@
 //! A report for people.
 
-use super::output::{Colour, coloured};
+use super::output::{Colour, Line};
 use crate::probe::report::Report;
 use crate::probe::verdict::Verdict;
 
 /// The report in lines: the verdict in a sentence, then cause, evidence, remedy and warnings.
-pub(super) fn report(report: &Report) -> Vec<String> {
+pub(super) fn report(report: &Report) -> Vec<Line> {
     let colour = match report.verdict {
         _ if report.success => Colour::Green,
         Verdict::Undetermined => Colour::Yellow,
@@ -15,8 +15,16 @@ pub(super) fn report(report: &Report) -> Vec<String> {
     let rest = sentence
         .strip_prefix(report.verdict.name())
         .unwrap_or_default();
-    let verdict = coloured(report.verdict.name(), colour);
-    let mut lines = vec![format!("{}: {verdict}{rest}", report.probe)];
+    let headline = Line::from(format!("{}: ", report.probe))
+        .coloured(report.verdict.name(), colour)
+        .plain(rest);
+    let mut lines = vec![headline];
+    lines.extend(details(report).iter().map(Line::from));
+    lines
+}
+
+fn details(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
     if let Some(cause) = &report.cause {
         lines.push(format!("  cause: {}", cause.code));
         lines.extend(

@@ -2,6 +2,7 @@
 
 use super::{App, guard};
 use crate::scheduler::{Asked, Command};
+use crate::visible::escape;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -105,8 +106,9 @@ fn fault(status: StatusCode, error: &str) -> Response {
     json_text(status, json!({ "error": error }).to_string())
 }
 
-fn json_text(status: StatusCode, mut text: String) -> Response {
-    text.push('\n');
+fn json_text(status: StatusCode, text: String) -> Response {
+    // Whoever asks by `curl` has it on a terminal.
+    let text = escape(&text).into_owned() + "\n";
     let kind = [(header::CONTENT_TYPE, "application/json")];
     (status, kind, text).into_response()
 }

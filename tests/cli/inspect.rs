@@ -46,11 +46,11 @@ fn config(path: &str) -> tempfile::NamedTempFile {
 }
 
 #[test]
-fn a_message_without_a_config_is_explained_and_its_results_are_claims() {
+fn a_message_without_a_config_is_explained_and_a_failure_that_it_claims_is_a_finding() {
     let file = fixture("recorded/rspamd-dmarc-reject.eml");
     let output = inspect(&[file.to_str().unwrap()], b"");
     let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert_eq!(output.status.code(), Some(1), "{text}");
     for part in [
         "hops, oldest first",
         "relay.example.net (mx1.example.net [198.51.100.9]) -> mail.example.org ESMTP id ",
@@ -182,10 +182,83 @@ fn what_is_no_message_or_no_file_is_wrong_usage() {
     }
 }
 
+/// The exit code for a message with these fields and its Authentication-Results, with this `[path]` or no config at all.
+fn code_of(results: &str, path: Option<&str>) -> Option<i32> {
+    let raw = format!("Authentication-Results: {results}\r\nFrom: a@example.net\r\n\r\n");
+    let config = path.map(config);
+    let mut arguments = vec!["-"];
+    if let Some(config) = &config {
+        arguments.extend(["--config", config.path().to_str().unwrap()]);
+    }
+    inspect(&arguments, raw.as_bytes()).status.code()
+}
+
+#[test]
+fn what_a_message_claims_is_a_finding_only_where_nothing_says_whom_to_believe() {
+    for (results, code) in [
+        ("mx.example.org; spf=fail smtp.mailfrom=example.net", 1),
+        ("mx.example.org; spf=softfail smtp.mailfrom=example.net", 1),
+        ("mx.example.org; dkim=permerror header.d=example.net", 1),
+        ("mx.example.org; dmarc=fail header.from=example.net", 1),
+        (
+            "mx.example.org; spf=pass; dkim=pass header.d=example.net; dmarc=pass",
+            0,
+        ),
+        ("mx.example.org; spf=none; dkim=none; dmarc=none", 0),
+        // One good signature is enough.
+        (
+            "mx.example.org; dkim=fail header.d=example.com; dkim=pass header.d=example.net",
+            0,
+        ),
+    ] {
+        assert_eq!(code_of(results, None), Some(code), "{results}");
+        assert_eq!(code_of(results, Some("")), Some(code), "{results}");
+        let ours = "mx = [\"mail.example.org\"]\nauthserv_ids = [\"mail.example.org\"]";
+        let raw = format!(
+            "Received: from a (b [192.0.2.1]) by mail.example.org; Mon, 23 Nov 2026 22:40:08 +0000\r\nAuthentication-Results: {results}\r\nFrom: a@example.net\r\n\r\n"
+        );
+        let config = config(ours);
+        let arguments = ["--config", config.path().to_str().unwrap(), "-"];
+        let output = inspect(&arguments, raw.as_bytes());
+        assert_eq!(output.status.code(), Some(0), "{results}: {output:?}");
+    }
+}
+
+#[test]
+fn a_header_that_is_not_read_whole_is_said_so_and_a_finding() {
+    let top = "From: a@example.net\r\nReceived: from a (b [192.0.2.1]) by c; Mon, 23 Nov 2026 22:40:08 +0000\r\n";
+    let long = format!(
+        "{top}{}\r\nbody\r\n",
+        "X-Filler: yes, a lot of it\r\n".repeat(1999)
+    );
+    let output = inspect(&["-"], long.as_bytes());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("\nwarning: the header is longer than the 256 KiB or 2000 fields that are read; what stands below is not in this\n"),
+        "{text}"
+    );
+    for (raw, cut) in [(long, true), (format!("{top}\r\n"), false)] {
+        let output = inspect(&["--output", "json", "-"], raw.as_bytes());
+        let read: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(read["header_is_cut"], cut);
+        assert_eq!(output.status.code(), Some(i32::from(cut)));
+    }
+}
+
 #[test]
 fn what_a_stranger_wrote_does_not_steer_the_terminal() {
-    let raw = b"Received: from \x1b[31mred (a [192.0.2.1]) by x; 1 Jan 2026 00:00:00 +0000\nFrom: a@b\n\n";
-    let output = inspect(&["-"], raw);
-    assert_eq!(output.status.code(), Some(0));
-    assert!(!output.stdout.contains(&0x1b));
+    // An escape, the same in one character (C1), a delete, an override of direction.
+    let raw = "Received: from \u{1b}[31mred\u{9b}32m\u{7f}\u{202e} (a [192.0.2.1]) by x; 1 Jan 2026 00:00:00 +0000\nDKIM-Signature: d=\u{2066}x\u{200f}; s=\u{85}\nFrom: a@b\n\n";
+    for format in ["text", "json"] {
+        let output = inspect(&["--output", format, "-"], raw.as_bytes());
+        assert_eq!(output.status.code(), Some(0));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let acts =
+            |c: char| c != '\n' && (c.is_control() || "\u{202e}\u{2066}\u{200f}".contains(c));
+        assert!(!text.contains(acts), "{text:?}");
+        for written in ["\\u001b[31mred\\u009b32m\\u007f\\u202e", "\\u2066x\\u200f"] {
+            assert!(text.contains(written), "{written} in {text}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Where stdout takes no more: a full disk is an error that nobody overlooks, a reader that has enough is none.
 
-use crate::world::{Ran, Stage, finish, program};
+use crate::world::{Ran, Stage, finish, program, run};
+use mailprobe::demo::brevo::{Behaviour, Blocked, error};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -121,5 +122,64 @@ fn a_reader_that_has_seen_enough_is_no_error() {
             (Some(0), ""),
             "{arguments:?}"
         );
+    }
+}
+
+/// An escape, one as a single character (C1), a delete, an override of direction, and a line that is none of ours.
+const HOSTILE: &str =
+    "\u{1b}[2J \u{9b}31m \u{7f} \u{202e}gpj\u{2066} \u{200f}\nok    mailbox: all is well";
+
+/// That no output steers a terminal or fakes a line, and that what was written can be seen.
+#[track_caller]
+fn assert_harmless(ran: &Ran) {
+    for text in [&ran.stdout, &ran.stderr] {
+        let acts =
+            |c: char| c != '\n' && (c.is_control() || "\u{202e}\u{2066}\u{200f}".contains(c));
+        assert!(!text.contains(acts), "{text:?}");
+        assert!(!text.contains("\nok    mailbox: all is well"), "{text}");
+    }
+    assert!(ran.stdout.contains("\\u202egpj"), "{}", ran.stdout);
+}
+
+#[test]
+fn what_a_server_says_steers_no_terminal_in_no_command() {
+    let stage = Stage::new(None);
+    let hostile = || Behaviour::Answer(error(400, "bad_request", HOSTILE));
+    stage.world().brevo().state().then = Some(hostile());
+    for more in [
+        &["--output", "text"][..],
+        &["--output", "json"],
+        &["--output", "nagios"],
+        &["--output", "json", "--log-level", "trace"],
+        &[
+            "--output",
+            "json",
+            "--log-level",
+            "trace",
+            "--log-format",
+            "json",
+        ],
+    ] {
+        assert_harmless(&stage.run(more));
+    }
+
+    let stage = Stage::new(None);
+    let token = stage.run(&["--output", "json", "--keep"]).report()["run"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for event in &mut stage.world().brevo().state().events {
+        event.reason = Some(HOSTILE.to_owned());
+    }
+    stage.world().brevo().state().blocked.push(Blocked {
+        email: "smoke-test@example.org".to_owned(),
+        code: HOSTILE.to_owned(),
+    });
+    let config = stage.config();
+    let config = config.to_str().unwrap();
+    for format in ["text", "json"] {
+        let options = ["--output", format, "--config", config];
+        assert_harmless(&run(&[&["find", &token][..], &options].concat()));
+        assert_harmless(&run(&[&["check"][..], &options].concat()));
     }
 }
