@@ -182,16 +182,27 @@ impl<'d> Section<'d> {
         self.document.section(format!("[{key}]"), value)
     }
 
+    /// The line on which it begins.
+    pub(super) fn line(&self) -> usize {
+        self.document.line(self.offset)
+    }
+
     /// Notes that something is wrong with the section as a whole.
     pub(super) fn fault(&self, message: &str) {
-        self.document
-            .fault(self.offset, format!("{}: {message}", self.title));
+        self.document.fault(self.offset, self.says(message));
     }
 
     /// Notes what works and should not be so.
     pub(super) fn warn(&self, message: &str) {
-        self.document
-            .warn(self.offset, format!("{}: {message}", self.title));
+        self.document.warn(self.offset, self.says(message));
+    }
+
+    fn says(&self, message: &str) -> String {
+        if self.title.is_empty() {
+            message.to_owned()
+        } else {
+            format!("{}: {message}", self.title)
+        }
     }
 
     /// A string that passes `check`; what `check` says is a fault.
@@ -347,12 +358,11 @@ impl<'d> Section<'d> {
                 let known: Vec<&str> = used.iter().copied().collect();
                 self.document.fault(
                     key.span().start,
-                    format!(
-                        "{}: there is no key `{}`; there are: {}",
-                        self.title,
+                    self.says(&format!(
+                        "there is no key `{}`; there are: {}",
                         key.get_ref(),
                         known.join(", ")
-                    ),
+                    )),
                 );
             }
         }
@@ -362,24 +372,23 @@ impl<'d> Section<'d> {
 impl<'d> Entry<'_, 'd> {
     /// Notes what is wrong with the value, quoting it.
     pub(super) fn fault(self, message: &str) {
-        let (document, title) = (self.section.document, &self.section.title);
+        let document = self.section.document;
         let span = self.value.span();
         let source = document.text.get(span.clone()).unwrap_or_default();
         // A URL with an at-sign may hold a password.
         let is_credential = source.contains("://") && source.contains('@');
         let text = if source.len() > LONGEST_QUOTED || source.contains('\n') || is_credential {
-            format!("{title}: `{}` {message}", self.key)
+            format!("`{}` {message}", self.key)
         } else {
-            format!("{title}: `{} = {source}` {message}", self.key)
+            format!("`{} = {source}` {message}", self.key)
         };
-        document.fault(span.start, text);
+        document.fault(span.start, self.section.says(&text));
     }
 
     /// Notes what is wrong with a value that nobody should see.
     pub(super) fn hidden_fault(self, message: &str) {
-        let (document, title) = (self.section.document, &self.section.title);
-        let text = format!("{title}: `{}` {message}", self.key);
-        document.fault(self.value.span().start, text);
+        let text = self.section.says(&format!("`{}` {message}", self.key));
+        self.section.document.fault(self.value.span().start, text);
     }
 
     /// The same key with another value: an item of its list.
@@ -429,10 +438,10 @@ impl<'d> Entry<'_, 'd> {
         if source == SecretSource::Literal {
             self.section.document.warn(
                 self.value.span().start,
-                format!(
-                    "{}: `{}` stands in the file; {{ env = … }} or {{ file = … }} keeps it out of backups and version control",
-                    self.section.title, self.key
-                ),
+                self.section.says(&format!(
+                    "`{}` stands in the file; {{ env = … }} or {{ file = … }} keeps it out of backups and version control",
+                    self.key
+                )),
             );
         }
         let document = self.section.document;

@@ -58,6 +58,12 @@ fn sender_type(name: &str) -> Result<SenderType, String> {
     })
 }
 
+/// Whether senders of this type have an API key, from which the key of tokens can be derived. An unknown type has a fault
+/// of its own.
+pub(super) fn has_api_key(kind: &str) -> bool {
+    !matches!(sender_type(kind), Ok(SenderType::Smtp))
+}
+
 fn brevo(
     name: &str,
     section: &Section<'_>,
@@ -214,18 +220,22 @@ pub(super) struct Probes<'p> {
 
 /// A sink; none where it has faults or takes none of the selected probes.
 pub(super) fn sink(
-    section: &Section<'_>,
+    section: Section<'_>,
     probes: &Probes<'_>,
     environment: Environment<'_>,
 ) -> Option<SinkPlan> {
+    let line = section.line();
+    let section = section.titled(format!("the sink of line {line}"));
     let kind = section.required("type", |kind| match kind {
         "pushgateway" | "uptime_kuma" => Ok(kind.to_owned()),
         _ => Err("is no type of sink; there are: \"pushgateway\", \"uptime_kuma\"".to_owned()),
     })?;
+    // Several may have the same type, and none has a name.
+    let section = section.titled(format!("sink `{kind}` of line {line}"));
     if kind == "pushgateway" {
-        pushgateway(section, environment).map(SinkPlan::Pushgateway)
+        pushgateway(&section, environment).map(SinkPlan::Pushgateway)
     } else {
-        uptime_kuma(section, probes, environment).map(SinkPlan::UptimeKuma)
+        uptime_kuma(&section, probes, environment).map(SinkPlan::UptimeKuma)
     }
 }
 
@@ -325,9 +335,10 @@ fn uptime_kuma(
             }
         }),
     };
+    // Where the probe that was meant is lost in a fault, it may be one of them.
     let is_wanted = probe
         .as_ref()
-        .is_some_and(|probe| probes.selected.contains(probe));
+        .is_none_or(|probe| probes.selected.contains(probe));
     let given = section.required_secret("push_url", is_wanted.then_some(environment));
     let interim = section.boolean("interim", false);
     let ca_file = ca_file(section);

@@ -20,7 +20,7 @@ const DEFAULT_SCHEDULE: &str = "*/20 * * * *";
 const DEFAULT_LATE_AFTER: Duration = Duration::from_secs(5 * 60);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// A run that waits longer is no measurement.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// As for any HMAC key of worth (RFC 2104 section 3).
 const SHORTEST_TOKEN_KEY: usize = 16;
 /// Nobody writes more, and a wrong path can lead to anything.
@@ -76,7 +76,8 @@ fn parse<'t>(
         document.fault(offset, error.message().replace('\n', " "));
         ConfigError::Faulty(document.into_findings().faults)
     })?;
-    let file = Section::new(&document, "the file".to_owned(), 0, root.get_ref());
+    // What stands at its top needs no title: file and line are told anyway.
+    let file = Section::new(&document, String::new(), 0, root.get_ref());
     let plan = Loader {
         document: &document,
         file: &file,
@@ -132,6 +133,50 @@ struct RawProbe {
     mailbox: String,
 }
 
+/// A `[[probe]]` of the file, as far as it could be read.
+struct Listed {
+    name: Option<String>,
+    /// The names of sender and mailbox, where there are such.
+    sender: Option<String>,
+    mailbox: Option<String>,
+    /// None where anything is wrong with it.
+    probe: Option<RawProbe>,
+}
+
+/// The senders, or the mailboxes, whose secrets are read.
+struct Wanted<'p> {
+    names: BTreeSet<&'p str>,
+    /// The name that a probe meant is lost in a fault: any part that no probe names may be meant.
+    or_all_but: Option<BTreeSet<&'p str>>,
+}
+
+impl<'p> Wanted<'p> {
+    /// Those that these probes name.
+    fn new(
+        probes: &'p [Listed],
+        asked: &[&'p Listed],
+        part: impl Fn(&'p Listed) -> &'p Option<String>,
+    ) -> Self {
+        let is_lost = asked.iter().any(|one| part(one).is_none());
+        let named = || probes.iter().filter_map(|one| part(one).as_deref());
+        Self {
+            names: asked
+                .iter()
+                .filter_map(|one| part(one).as_deref())
+                .collect(),
+            or_all_but: is_lost.then(|| named().collect()),
+        }
+    }
+
+    fn includes(&self, name: &str) -> bool {
+        self.names.contains(name)
+            || self
+                .or_all_but
+                .as_ref()
+                .is_some_and(|named| !named.contains(name))
+    }
+}
+
 /// Those read already: thousands of probes may have the same.
 type Schedules = HashMap<(String, Tz), Schedule>;
 
@@ -154,31 +199,32 @@ impl<'d> Loader<'d> {
         let senders = self.names("sender");
         let mailboxes = self.names("mailbox");
         let probes = self.probes(&senders, &mailboxes);
-        let names: Vec<String> = probes.iter().map(|(name, _)| name.clone()).collect();
+        let names: Vec<String> = probes.iter().filter_map(|one| one.name.clone()).collect();
+        let all = selected.is_empty();
         let selected = select(path, &names, selected)?;
         let wanted: BTreeSet<&str> = selected.iter().map(String::as_str).collect();
+        // A probe without a name can be no other's.
+        let is_wanted = |name: &Option<String>| match name {
+            Some(name) => wanted.contains(name.as_str()),
+            None => all,
+        };
         let is_selected = |probe: &&RawProbe| wanted.contains(probe.name.as_str());
-        let complete = || probes.iter().filter_map(|(_, probe)| probe.as_ref());
-        let wanted_senders: Vec<_> = complete()
-            .filter(is_selected)
-            .map(|one| &one.sender)
-            .collect();
-        let wanted_mailboxes: Vec<_> = complete()
-            .filter(is_selected)
-            .map(|one| &one.mailbox)
-            .collect();
+        let complete = || probes.iter().filter_map(|one| one.probe.as_ref());
+        let asked: Vec<&Listed> = probes.iter().filter(|one| is_wanted(&one.name)).collect();
+        let wanted_senders = Wanted::new(&probes, &asked, |one| &one.sender);
+        let wanted_mailboxes = Wanted::new(&probes, &asked, |one| &one.mailbox);
         let senders = self.parts("sender", |name, section, environment| {
             edges::sender(
                 name,
                 section,
-                environment.filter(|_| wanted_senders.iter().any(|one| *one == name)),
+                environment.filter(|_| wanted_senders.includes(name)),
             )
         });
         let mailboxes = self.parts("mailbox", |name, section, environment| {
             edges::mailbox(
                 name,
                 section,
-                environment.filter(|_| wanted_mailboxes.iter().any(|one| *one == name)),
+                environment.filter(|_| wanted_mailboxes.includes(name)),
             )
         });
         let known = Probes {
@@ -192,7 +238,7 @@ impl<'d> Loader<'d> {
         let serve = super::serve::serve(self.file, self.serves.then_some(self.environment));
         self.file.end();
         if self.file.entry("token_key").is_none() {
-            self.demand_token_key(&wanted_senders, &senders);
+            self.demand_token_key(&wanted_senders);
         }
         let keyring = keyring(complete(), &senders, token_key.as_ref(), &previous_keys);
         let probes = complete()
@@ -231,11 +277,20 @@ impl<'d> Loader<'d> {
         Some(TokenKey::from_bytes(bytes))
     }
 
-    /// Notes every one of these senders from which no key can be derived.
-    fn demand_token_key(&self, wanted: &[&String], senders: &Parts<SenderPlan>) {
+    /// Notes every wanted sender from which no key can be derived, whatever else is wrong with it.
+    fn demand_token_key(&self, wanted: &Wanted<'_>) {
+        let Some(DeValue::Table(senders)) =
+            self.file.entry("sender").map(|one| one.value.get_ref())
+        else {
+            return;
+        };
         for (name, sender) in senders {
-            let has_none = |sender: &Arc<SenderPlan>| derived(sender).is_none();
-            if wanted.contains(&name) && sender.as_ref().is_some_and(has_none) {
+            let kind = match sender.get_ref() {
+                DeValue::Table(keys) => keys.get("type").and_then(|kind| kind.get_ref().as_str()),
+                _ => None,
+            };
+            let name = name.get_ref();
+            if wanted.includes(name) && kind.is_some_and(|kind| !edges::has_api_key(kind)) {
                 self.file.fault(&format!(
                     "`token_key` is missing: sender `{name}` has no API key to derive one from; write token_key = {{ env = \"MAILPROBE_TOKEN_KEY\" }}, and make the key by `openssl rand -hex 16`"
                 ));
@@ -310,13 +365,13 @@ impl<'d> Loader<'d> {
         };
         array
             .iter()
-            .filter_map(|value| self.document.section(format!("a {kind}"), value))
+            .filter_map(|value| self.document.section(format!("a [[{kind}]]"), value))
             .collect()
     }
 
-    /// Every probe by name; none in the place of one that has faults.
-    fn probes(&self, senders: &[String], mailboxes: &[String]) -> Vec<(String, Option<RawProbe>)> {
-        let mut probes: Vec<(String, Option<RawProbe>)> = Vec::new();
+    /// Every probe, those that have faults too.
+    fn probes(&self, senders: &[String], mailboxes: &[String]) -> Vec<Listed> {
+        let mut probes: Vec<Listed> = Vec::new();
         let mut names = BTreeSet::new();
         let mut schedules = Schedules::new();
         for section in self.list("probe") {
@@ -330,17 +385,8 @@ impl<'d> Loader<'d> {
             {
                 entry.fault("names a second probe of this name");
             }
-            let probe = probe(
-                &section,
-                name.as_deref(),
-                senders,
-                mailboxes,
-                &mut schedules,
-            );
+            probes.push(probe(&section, name, senders, mailboxes, &mut schedules));
             section.end();
-            if let Some(name) = name {
-                probes.push((name, probe));
-            }
         }
         if self.file.entry("probe").is_none() {
             self.file
@@ -352,7 +398,7 @@ impl<'d> Loader<'d> {
     fn sinks(&self, probes: &Probes<'_>) -> Vec<Arc<SinkPlan>> {
         self.list("sink")
             .into_iter()
-            .filter_map(|section| edges::sink(&section, probes, self.environment))
+            .filter_map(|section| edges::sink(section, probes, self.environment))
             .map(Arc::new)
             .collect()
     }
@@ -396,11 +442,11 @@ fn select(
 
 fn probe(
     section: &Section<'_>,
-    name: Option<&str>,
+    name: Option<String>,
     senders: &[String],
     mailboxes: &[String],
     schedules: &mut Schedules,
-) -> Option<RawProbe> {
+) -> Listed {
     let one_of = |names: &[String], kind: &str, name: &str| {
         if names.iter().any(|one| one == name) {
             Ok(name.to_owned())
@@ -438,18 +484,26 @@ fn probe(
     let timeout = section.duration("timeout", DEFAULT_TIMEOUT);
     let accept = accept(section);
     check_limits(section, late_after, timeout);
-    zone?;
-    Some(RawProbe {
-        name: name?.to_owned(),
-        to: to?,
-        schedule: schedule?,
-        jitter: jitter?,
-        late_after: late_after?,
-        timeout: timeout?,
-        accept: accept?,
-        sender: sender?,
-        mailbox: mailbox?,
-    })
+    let whole = || {
+        zone?;
+        Some(RawProbe {
+            name: name.clone()?,
+            to: to?,
+            schedule: schedule?,
+            jitter: jitter?,
+            late_after: late_after?,
+            timeout: timeout?,
+            accept: accept?,
+            sender: sender.clone()?,
+            mailbox: mailbox.clone()?,
+        })
+    };
+    Listed {
+        probe: whole(),
+        name,
+        sender,
+        mailbox,
+    }
 }
 
 fn accept(section: &Section<'_>) -> Option<Vec<Verdict>> {
@@ -483,11 +537,21 @@ fn check_limits(section: &Section<'_>, late_after: Option<Duration>, timeout: Op
         {
             entry.fault("must be more than 0");
         } else if late_after >= timeout {
-            section.fault(&format!(
-                "`late_after` ({}) must be less than `timeout` ({})",
-                humantime::format_duration(late_after),
-                humantime::format_duration(timeout)
-            ));
+            // One of the two is written: the defaults go together.
+            let (key, bound, other, value) = match section.entry("late_after") {
+                Some(_) => ("late_after", "less", "timeout", timeout),
+                None => ("timeout", "more", "late_after", late_after),
+            };
+            let default = match section.entry(other) {
+                Some(_) => "",
+                None => ", which is the default",
+            };
+            if let Some(entry) = section.entry(key) {
+                entry.fault(&format!(
+                    "must be {bound} than `{other}` ({}{default})",
+                    humantime::format_duration(value)
+                ));
+            }
         }
     }
 }

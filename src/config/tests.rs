@@ -256,7 +256,7 @@ fn what_should_not_be_so_is_a_warning_with_its_line_and_without_the_secret() {
         warnings,
         [
             "13: sender `brevo`: `api_key` stands in the file; { env = … } or { file = … } keeps it out of backups and version control",
-            "24: a sink: the password goes over the network in clear: the URL begins with http://",
+            "24: sink `pushgateway` of line 24: the password goes over the network in clear: the URL begins with http://",
         ]
     );
 }
@@ -432,6 +432,41 @@ fn the_token_of_the_scheduler_is_read_by_the_scheduler_alone() {
         ),
         "{error}"
     );
+}
+
+#[test]
+fn what_is_wrong_with_secrets_of_the_scheduler_is_told_beside_all_else() {
+    let text = std::fs::read_to_string(fixture("good/serve.toml")).unwrap();
+    let text = text
+        .replace("MAILPROBE_TOKEN_KEY", "NOT_SET")
+        .replace("to ", "too ");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mailprobe.toml");
+    std::fs::write(&path, text).unwrap();
+    let told = load_to_serve(&path, &variable).unwrap_err().to_string();
+    for part in [
+        "there is no key `too`",
+        "`to` is missing",
+        "[serve]: `token` comes from variable `NOT_SET`, which is not set",
+    ] {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+}
+
+#[test]
+fn a_fault_of_one_probe_has_no_secret_read_that_another_alone_needs() {
+    let text = std::fs::read_to_string(fixture("bad/secrets-beside-others.toml")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mailprobe.toml");
+    std::fs::write(&path, text).unwrap();
+    let told = load(&path, &["external".to_owned()], &variable)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        told.contains("`api_key` comes from variable `NOT_SET`"),
+        "{told}"
+    );
+    assert!(!told.contains("NOT_SET_EITHER"), "{told}");
 }
 
 /// The part of the README under a heading, up to the next.

@@ -11,7 +11,14 @@ use chrono::Utc;
 pub(super) async fn check(plan: &Plan, sink: &SinkPlan, writes: bool) -> Vec<Finding> {
     let made = match Sink::new(sink) {
         Ok(made) => made,
-        Err(error) => return vec![Finding::new("sink", Level::Fail, error.to_string())],
+        Err(error) => {
+            let kind = match sink {
+                SinkPlan::Pushgateway(_) => "pushgateway",
+                SinkPlan::UptimeKuma(_) => "uptime_kuma",
+            };
+            let part = format!("sink `{kind}`");
+            return vec![Finding::new(&part, Level::Fail, error.to_string())];
+        }
     };
     let part = made.name().to_owned();
     match (&made, sink) {
