@@ -100,7 +100,7 @@ impl Api {
         let request = self.request(message, Utc::now());
         match self.http.send(request, limit).await {
             Ok(answer) => self.of_answer(&answer, Utc::now()),
-            Err(fault) => Err(self.of_fault(&fault)),
+            Err(fault) => Err(self.of_silence("hand the message to", &fault)),
         }
     }
 
@@ -233,7 +233,8 @@ impl Api {
         }
     }
 
-    fn of_fault(&self, fault: &Fault) -> Failure {
+    /// What it means that there is no answer. `doing` stands between "cannot" and the endpoint.
+    fn of_silence(&self, doing: &str, fault: &Fault) -> Failure {
         let (code, hint, taken, retry) = match fault {
             Fault::Unreachable(_) => (
                 CauseCode::SenderUnreachable,
@@ -254,7 +255,7 @@ impl Api {
                 self.repeat(),
             ),
         };
-        let summary = format!("cannot hand the message to {}: {fault}", self.endpoint());
+        let summary = format!("cannot {doing} {}: {fault}", self.endpoint());
         let mut cause = Cause::new(code, Stage::Send, summary, hint);
         if let Fault::Certificate(certificate) = fault {
             cause.evidence.clone_from(&certificate.evidence);

@@ -1,9 +1,9 @@
 //! What `check` can learn of an account without sending: whether the key is taken, and whether it may send as `from`.
 
-use super::{Api, address};
+use super::{Api, Refusal, address};
 use crate::config::plan::{ApiPlan, ProviderPlan};
 use crate::net::http::{Answer, with_basic};
-use crate::probe::verdict::Cause;
+use crate::probe::verdict::{Cause, CauseCode};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -81,14 +81,26 @@ impl Api {
         let request = request.header("accept", "application/json");
         let answer = match self.http.send(request, limit).await {
             Ok(answer) => answer,
-            Err(fault) => return Err(self.of_fault(&fault).cause),
+            Err(fault) => return Err(self.of_silence("ask", &fault).cause),
         };
         match (answer.status == 200)
             .then(|| self.understand(&answer))
             .flatten()
         {
             Some(account) => Ok(account),
-            None => Err(self.failure(&answer, self.usual(&answer)).cause),
+            None => {
+                let usual = self.usual(&answer);
+                let refusal = match usual.code {
+                    // No message was part of it.
+                    CauseCode::SenderRejectedMessage => Refusal::new(
+                        CauseCode::SenderFailed,
+                        "refuses the question",
+                        "the provider's words say why; nothing was sent",
+                    ),
+                    _ => usual,
+                };
+                Err(self.failure(&answer, refusal).cause)
+            }
         }
     }
 

@@ -938,3 +938,24 @@ async fn an_account_whose_key_is_refused_is_a_cause() {
         assert_eq!(api.account(LIMIT).await, Ok(Account::Unasked));
     }
 }
+
+#[tokio::test]
+async fn a_question_that_is_refused_is_not_told_as_a_message_that_is() {
+    for kind in ["postmark", "sendgrid", "mailjet"] {
+        let (outcome, _) = account(kind, answer(422, "", "{\"message\":\"no\"}")).await;
+        let cause = outcome.unwrap_err();
+        assert_eq!(cause.code, SenderFailed);
+        assert!(
+            cause.summary.contains("refuses the question: HTTP 422"),
+            "{}",
+            cause.summary
+        );
+        let nobody = api(provider(kind), "http://127.0.0.1:1");
+        let cause = nobody.account(LIMIT).await.unwrap_err();
+        assert!(
+            cause.summary.starts_with("cannot ask "),
+            "{}",
+            cause.summary
+        );
+    }
+}

@@ -110,12 +110,7 @@ impl Classifier<'_> {
                 "does not know the request",
                 "is `base_url` that of the API, such as https://api.brevo.com/v3?",
             )),
-            400..=499 => Err(self.failure(
-                answer,
-                CauseCode::SenderRejectedMessage,
-                "refuses the message",
-                "Brevo's words say which part: is `from` a verified sender there, and `to` an address?",
-            )),
+            400..=499 => Err(self.rejected(answer)),
             // The API itself says that it did not work.
             500 | 503 => Err(Failure { retry: Retry::Soon, ..self.failed(answer) }),
             // Something in front of the API lost the answer; the message may have got through.
@@ -236,6 +231,23 @@ impl Classifier<'_> {
             }),
             ..failure
         }
+    }
+
+    fn rejected(self, answer: &Answer) -> Failure {
+        if self.doing == ASK {
+            return self.failure(
+                answer,
+                CauseCode::SenderFailed,
+                "refuses the question",
+                "Brevo's words say why; nothing was sent",
+            );
+        }
+        self.failure(
+            answer,
+            CauseCode::SenderRejectedMessage,
+            "refuses the message",
+            "Brevo's words say which part: is `from` a verified sender there, and `to` an address?",
+        )
     }
 
     fn failed(self, answer: &Answer) -> Failure {

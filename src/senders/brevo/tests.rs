@@ -606,6 +606,26 @@ async fn a_look_up_that_fails_is_a_warning_and_no_more() {
 }
 
 #[tokio::test]
+async fn a_question_that_is_refused_is_not_told_as_a_message_that_is() {
+    let (brevo, _) = answering(|_| refusal(400, "invalid_parameter", "no such thing")).await;
+    for cause in [
+        brevo.account(LIMIT).await.unwrap_err(),
+        brevo.block(TO, LIMIT).await.unwrap_err(),
+        brevo.identity(LIMIT).await.unwrap_err(),
+    ] {
+        assert_eq!(cause.code, CauseCode::SenderFailed);
+        assert!(
+            cause
+                .summary
+                .contains("refuses the question: HTTP 400 invalid_parameter: no such thing"),
+            "{}",
+            cause.summary
+        );
+        assert!(!cause.summary.contains("message"), "{}", cause.summary);
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_asked_where_nothing_may_be_lifted() {
     let (mut brevo, heard) = answering(|_| Response::text(200, "")).await;
     brevo.plan.unblock_recipient = false;
