@@ -5,7 +5,7 @@ use super::{Common, USAGE, plan};
 use crate::config::plan::Plan;
 use crate::probe::provider::Word;
 use crate::probe::report::rfc3339;
-use crate::probe::token::Claims;
+use crate::probe::token::{self, Claims};
 use crate::probe::whereabouts::{Finding, Whereabouts};
 use crate::runner::{Edges, Job, Options};
 use crate::senders::Inquiry;
@@ -34,7 +34,7 @@ Examples:
   mailprobe find --output json e2e-probe-aevjoulmagrbbmul6yaaaboagtlbirqtufvjvvnhv4 | jq .places")]
 pub(super) struct Arguments {
     /// The token, as reports, subjects and logs show it
-    #[arg(value_name = "TOKEN")]
+    #[arg(value_name = "TOKEN", value_parser = token)]
     token: String,
     /// What stdout gets: text for people, or one JSON object
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -48,16 +48,27 @@ enum Format {
     Json,
 }
 
+/// A token, or what was copied around it: a whole Subject, a line of a log.
+fn token(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err(
+            "is empty; a token looks like e2e-probe-aevjoulmagrbbmul6yaaaboagtlbirqtufvjvvnhv4, and `mailprobe run` shows it in its last line"
+                .to_owned(),
+        );
+    }
+    Ok(token::find(text).unwrap_or_else(|| text.trim().to_owned()))
+}
+
 /// Carries the command out; the exit code.
 pub(super) async fn run(arguments: &Arguments, common: &Common) -> u8 {
     let plan = match plan(common, &[]) {
         Ok(plan) => plan,
         Err(error) => return fault(&error.to_string()),
     };
-    let Some(claims) = plan.keyring.verify(arguments.token.trim()) else {
+    let Some(claims) = plan.keyring.verify(&arguments.token) else {
         return fault(&format!(
             "error: `{}` is no token of a probe in {}\nhint: copy it whole; was the key changed? list the old one in `previous_token_keys`",
-            arguments.token.trim(),
+            &arguments.token,
             plan.source.display()
         ));
     };

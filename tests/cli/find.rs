@@ -33,7 +33,9 @@ fn a_message_that_was_kept_is_found_where_it_should_be() {
     ] {
         assert!(ran.stdout.contains(&said), "{said:?} in {}", ran.stdout);
     }
-    let ran = run(&["find", "--output", "json", "--config", config, &token]);
+    // The whole Subject, as a mail program shows it, will do as well.
+    let subject = format!("[E2E Monitor] {token}");
+    let ran = run(&["find", "--output", "json", "--config", config, &subject]);
     let found: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(found["token"], token.as_str());
     assert_eq!(found["in_order"], true);
