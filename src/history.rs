@@ -7,6 +7,8 @@ use crate::probe::verdict::Verdict;
 use crate::scheduler::logbook::{DRAWN, Mark};
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, OptionalExtension, params};
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -216,6 +218,13 @@ impl Keeper {
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    // Made here where it is not there yet, so that only our user reads it; SQLite gives what it puts beside it the same
+    // permissions. What keeps it from being made, SQLite says in its own words.
+    let _ = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path);
     let file = Connection::open(path)?;
     file.busy_timeout(BUSY)?;
     file.execute_batch(SCHEMA)?;

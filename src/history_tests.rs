@@ -46,6 +46,26 @@ async fn what_was_written_is_there_after_a_restart_the_last_failure_included() {
 }
 
 #[tokio::test]
+async fn nobody_else_reads_it_nor_what_sqlite_puts_beside_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let opened = History::open(directory.path()).unwrap();
+    opened.history.add(run(0, "a", true));
+    opened.history.close().await;
+    let mut files: Vec<(String, u32)> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            (entry.file_name().into_string().unwrap(), mode)
+        })
+        .collect();
+    files.sort();
+    let expected = ["history.db", "history.db-shm", "history.db-wal"];
+    assert_eq!(files, expected.map(|name| (name.to_owned(), 0o600)));
+}
+
+#[tokio::test]
 async fn a_run_that_a_signal_ended_is_kept_and_not_shown() {
     let directory = tempfile::tempdir().unwrap();
     let opened = History::open(directory.path()).unwrap();

@@ -16,8 +16,10 @@ pub use faults::{Fault, Showing};
 use imap::Account;
 use mx::{Conduct, Next, PRIMARY, Server};
 use sinks::Received;
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,8 +60,10 @@ impl World {
     /// # Errors
     /// No port, no directory for its files, no randomness.
     pub async fn start(fault: Option<Fault>) -> io::Result<Self> {
+        // It holds the world's passwords and keys.
         let directory = tempfile::Builder::new()
             .prefix("mailprobe-demo-")
+            .permissions(Permissions::from_mode(0o700))
             .tempdir()?;
         let authority = Authority::new().map_err(io::Error::other)?;
         let listen = || TcpListener::bind(("127.0.0.1", 0));

@@ -2,6 +2,7 @@
 
 use crate::world::{Ran, finish, program, run, signal};
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -120,10 +121,14 @@ fn a_world_that_is_held_takes_a_run_from_another_process() {
             Some(config.to_owned())
         })
         .expect("it names its config");
+    // The passwords and keys of its world are in there.
+    let directory = Path::new(&config).parent().unwrap();
+    let mode = directory.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "{mode:o}");
     let ran = run(&["run", "--output", "json", "--config", &config]);
     assert_eq!(ran.report()["verdict"], "delivered", "{ran:#?}");
     assert_eq!(ran.code, Some(0));
     signal(holder.id(), "INT");
     assert_eq!(finish(holder).code, Some(0));
-    assert!(!std::path::Path::new(&config).exists(), "it tidies up");
+    assert!(!Path::new(&config).exists(), "it tidies up");
 }
