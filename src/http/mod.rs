@@ -3,6 +3,7 @@
 mod api;
 mod guard;
 mod page;
+mod seats;
 
 use crate::metrics::{self, Counters};
 use crate::scheduler::Command;
@@ -14,22 +15,24 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use seats::{Seat, Seats};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 /// How long a client may take to send a request's head.
-const HEAD_LIMIT: Duration = Duration::from_secs(10);
+const HEAD_LIMIT: Duration = Duration::from_secs(5);
 /// How long a connection may last, idle or not.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(120);
 /// Header fields of a request, and bytes of all of them together with the request line.
 const MOST_HEADERS: usize = 64;
 const LONGEST_HEAD: usize = 16 * 1024;
-/// Connections at the same time.
+/// Connections at the same time; of more, those that ask for nothing go.
 const MOST_CONNECTIONS: usize = 128;
 
 /// What the routes need.
@@ -49,20 +52,18 @@ pub struct App {
 
 /// Serves until dropped.
 pub async fn serve(listener: TcpListener, app: Arc<App>) {
-    let router = router(Arc::clone(&app));
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let router = router(app);
+    let mut seats = Seats::new(MOST_CONNECTIONS);
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let router = router.clone();
-                tokio::spawn(async move {
-                    // A client that breaks off or is too slow is nothing to tell of.
-                    let _ = timeout(CONNECTION_LIMIT, converse(stream, router)).await;
-                    drop(place);
-                });
+                seats
+                    .take(|seat| async move {
+                        // A client that breaks off or is too slow is nothing to tell of.
+                        let _ = timeout(CONNECTION_LIMIT, converse(stream, router, seat)).await;
+                    })
+                    .await;
             }
             // No descriptors left: they come back.
             Err(error) => {
@@ -73,14 +74,24 @@ pub async fn serve(listener: TcpListener, app: Arc<App>) {
     }
 }
 
-async fn converse(stream: TcpStream, router: Router) {
+async fn converse(stream: TcpStream, router: Router, seat: Seat) {
     let _ = stream.set_nodelay(true);
+    let routes = TowerToHyperService::new(router);
+    let service = service_fn(move |request| {
+        let at_work = seat.at_work();
+        let answer = routes.call(request);
+        async move {
+            let answer = answer.await;
+            drop(at_work);
+            answer
+        }
+    });
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_LIMIT)
         .max_headers(MOST_HEADERS)
         .max_buf_size(LONGEST_HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), service)
         .await;
 }
 

@@ -21,6 +21,7 @@ mod output;
 mod readme;
 mod run;
 mod secrets;
+mod serve;
 mod signals;
 mod systemd;
 mod terminal;

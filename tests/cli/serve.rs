@@ -1,0 +1,135 @@
+//! `mailprobe serve` as a process: who holds connections open keeps nobody out, and ports are checked once for all probes.
+
+use crate::world::{Stage, finish, program, signal, wait_until};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Child;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// A scheduler at work on a stage; ended with its test.
+struct Serving {
+    child: Option<Child>,
+    address: String,
+}
+
+impl Serving {
+    /// Starts it with the stage's config and this behind it.
+    #[track_caller]
+    fn start(stage: &Stage, more: &str) -> Self {
+        let text = std::fs::read_to_string(stage.config()).unwrap();
+        // Where there are several probes, a monitor has to name its own.
+        let text = text.replace("push_url", "probe = \"demo\"\npush_url");
+        let config = stage.directory().join("served.toml");
+        std::fs::write(&config, text + more).unwrap();
+        let arguments = ["serve", "--config", config.to_str().unwrap()];
+        let mut child = program(&arguments).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("serving http://") {
+            let before = line.len();
+            log.read_line(&mut line).unwrap();
+            assert_ne!(line.len(), before, "it does not serve: {line}");
+        }
+        let address = line.split("http://").nth(1).unwrap();
+        let address = address.split([' ', '\n']).next().unwrap().to_owned();
+        // Read on, so that it never waits for us.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        Self {
+            child: Some(child),
+            address,
+        }
+    }
+
+    /// The status line of an answer.
+    fn ask(&self, method: &str, path: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let limit = Some(Duration::from_secs(30));
+        stream.set_read_timeout(limit).unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.address
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        response.lines().next().unwrap_or_default().to_owned()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.take() {
+            signal(child.id(), "TERM");
+            let ran = finish(child);
+            if !std::thread::panicking() {
+                assert_eq!(ran.code, Some(0));
+            }
+        }
+    }
+}
+
+#[test]
+fn five_hundred_connections_that_ask_for_nothing_keep_nobody_out() {
+    let stage = Stage::new(None);
+    let serving = Serving::start(&stage, "\n[serve]\nlisten = \"127.0.0.1:0\"\n");
+    let mut held = Vec::new();
+    for number in 0..500 {
+        let mut stream = TcpStream::connect(&serving.address).unwrap();
+        if number % 2 == 0 {
+            // The beginning of a request whose end never comes. It may be let go of already.
+            let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ");
+        }
+        held.push(stream);
+    }
+    for _ in 0..5 {
+        let begun = Instant::now();
+        assert_eq!(serving.ask("GET", "/healthz"), "HTTP/1.1 200 OK");
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    }
+    drop(held);
+}
+
+#[test]
+fn listeners_are_checked_once_an_interval_however_many_probes_run() {
+    const INTERVAL: Duration = Duration::from_secs(3);
+    let port = TcpListener::bind("127.0.0.1:0").unwrap();
+    let number = port.local_addr().unwrap().port();
+    let checks = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&checks);
+    std::thread::spawn(move || {
+        for client in port.incoming() {
+            noted.lock().unwrap().push(Instant::now());
+            drop(client);
+        }
+    });
+    let stage = Stage::new(None);
+    let probes: String = (0..5)
+        .map(|number| {
+            format!(
+                "\n[[probe]]\nname = \"more-{number}\"\nsender = \"brevo\"\nmailbox = \"spam\"\nto = \"smoke-test@example.org\"\n"
+            )
+        })
+        .collect();
+    let serving = Serving::start(
+        &stage,
+        &format!(
+            "{probes}\n[[listener]]\nname = \"smtp\"\nhost = \"127.0.0.1\"\nport = {number}\nprotocol = \"smtp\"\n\
+             \n[serve]\nlisten = \"127.0.0.1:0\"\nlistener_interval = \"{}s\"\nmin_interval = \"1ms\"\n",
+            INTERVAL.as_secs()
+        ),
+    );
+    wait_until("the port is checked for the third time", || {
+        for number in 0..5 {
+            serving.ask("POST", &format!("/api/probes/more-{number}/run"));
+        }
+        checks.lock().unwrap().len() >= 3
+    });
+    assert!(stage.sends() >= 15, "{} runs", stage.sends());
+    let checks = checks.lock().unwrap();
+    for pair in checks.windows(2) {
+        let apart = pair[1] - pair[0];
+        assert!(apart > INTERVAL - Duration::from_millis(500), "{apart:?}");
+    }
+}
