@@ -2,6 +2,7 @@
 
 use super::live::Timeline;
 use super::{Common, USAGE, nagios, output, plan, termination, text};
+use crate::config::LONGEST_TIMEOUT;
 use crate::config::plan::{Plan, ProbePlan};
 use crate::probe::report::Report;
 use crate::probe::verdict::Verdict;
@@ -80,8 +81,9 @@ impl Arguments {
 fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if duration.is_zero() => Err("must be more than zero".to_owned()),
+        Ok(duration) if duration > LONGEST_TIMEOUT => Err("must be at most 24h".to_owned()),
         Ok(duration) => Ok(duration),
-        Err(error) => Err(format!("{error}; write it like 90s, 5m or 1h30m")),
+        Err(_) => Err("is not a duration; write it like 90s, 5m or 1h30m".to_owned()),
     }
 }
 
@@ -143,6 +145,8 @@ pub(super) async fn run(arguments: &Arguments, common: &Common) -> u8 {
             code = signals.next() => {
                 if signalled.is_some() {
                     // Asked twice: at once, whatever is left undone.
+                    drop(ticker);
+                    timeline.end();
                     return code;
                 }
                 signalled = Some(code);

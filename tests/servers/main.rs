@@ -28,4 +28,5 @@ mod page;
 mod round_trip;
 mod serve;
 mod smtp;
+mod termination;
 mod tools;
