@@ -1,13 +1,22 @@
-//! The README's tables against the closed lists of the program.
+//! The README against the program: its tables and the closed lists, its configs and the loader, its commands and their
+//! options, its links and what is there.
 
+use crate::world::run;
 use mailprobe::probe::verdict::{CauseCode, Verdict};
 use std::collections::BTreeSet;
 use std::path::Path;
 
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn readme() -> String {
+    std::fs::read_to_string(root().join("README.md")).unwrap()
+}
+
 /// The part of the README below this heading.
 fn section(heading: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let text = std::fs::read_to_string(path).unwrap();
+    let text = readme();
     let start = text
         .find(&format!("\n## {heading}\n"))
         .unwrap_or_else(|| panic!("no section {heading}"));
@@ -53,8 +62,7 @@ fn every_verdict_and_every_cause_has_a_meaning_and_a_remedy() {
 
 #[test]
 fn every_metric_is_documented_with_type_occasion_and_meaning_and_no_other() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/metrics.rs");
-    let code = std::fs::read_to_string(path).unwrap();
+    let code = std::fs::read_to_string(root().join("src/metrics.rs")).unwrap();
     let exists: BTreeSet<String> = code
         .lines()
         .filter_map(|line| line.trim().strip_prefix("name: \""))
@@ -71,42 +79,162 @@ fn every_metric_is_documented_with_type_occasion_and_meaning_and_no_other() {
     assert_eq!(documented, exists);
 }
 
+/// The text with its fenced blocks cut out, and these blocks: what each is of, and its text without its indent.
+fn prose_and_blocks() -> (String, Vec<(String, String)>) {
+    let mut prose = String::new();
+    let mut blocks = Vec::new();
+    let mut open: Option<(usize, String, String)> = None;
+    for line in readme().lines() {
+        let fence = line.trim_start().strip_prefix("```");
+        match (open.take(), fence) {
+            (None, Some(kind)) => {
+                let indent = line.len() - line.trim_start().len();
+                open = Some((indent, kind.to_owned(), String::new()));
+            }
+            (None, None) => prose = prose + line + "\n",
+            (Some((_, kind, text)), Some(_)) => blocks.push((kind, text)),
+            (Some((indent, kind, text)), None) => {
+                let line = line.get(indent..).unwrap_or_default();
+                open = Some((indent, kind, text + line + "\n"));
+            }
+        }
+    }
+    assert!(open.is_none(), "a block is not closed");
+    (prose, blocks)
+}
+
+/// A part of a config made whole: beside a probe that works, and with one for each sender in it.
+fn made_whole(part: &str) -> String {
+    let smallest = root().join("fixtures/config/good/smallest.toml");
+    let mut config = std::fs::read_to_string(smallest).unwrap() + part;
+    for line in part.lines() {
+        if let Some(rest) = line.strip_prefix("[sender.") {
+            let name = rest.trim_end_matches(']');
+            config += &format!(
+                "[[probe]]\nname = \"{name}\"\nsender = \"{name}\"\nmailbox = \"spam\"\nto = \"smoke-test@example.org\"\n"
+            );
+        }
+    }
+    config
+}
+
 #[test]
 fn the_configs_of_the_readme_are_good() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let text = std::fs::read_to_string(path).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let secrets = directory.path().join("secrets");
+    std::fs::create_dir(&secrets).unwrap();
+    for file in ["brevo-api-key", "imap-password"] {
+        std::fs::write(secrets.join(file), "x".repeat(32)).unwrap();
+    }
+    let push_url = "https://kuma.example.org/api/push/AbCdEfGh";
+    std::fs::write(secrets.join("uptime-kuma-push-url"), push_url).unwrap();
+    let here = format!("{}/", directory.path().display());
+    let (_, blocks) = prose_and_blocks();
     let mut checked = 0;
-    for part in text.split("```toml\n").skip(1) {
-        let block = part.split("```").next().unwrap();
-        let indent = block.len() - block.trim_start_matches(' ').len();
-        let config: String = block
-            .lines()
-            .map(|line| format!("{}\n", line.get(indent..).unwrap_or_default()))
-            .collect();
-        // Parts of a config that are shown alone are not meant to be read alone.
-        if !config.contains("[[probe]]") {
-            continue;
-        }
-        let directory = tempfile::tempdir().unwrap();
-        for file in ["ca.pem", "submission"] {
-            std::fs::write(directory.path().join(file), "x").unwrap();
-        }
-        let here = directory.path().display().to_string();
-        let config = config
-            .replace("/etc/mailprobe/", &format!("{here}/"))
-            .replace("/run/secrets/", &format!("{here}/"));
-        let path = directory.path().join("mailprobe.toml");
-        std::fs::write(&path, &config).unwrap();
-        let variable = |name: &str| {
-            Some(match name {
-                "UPTIME_KUMA_PUSH_URL" => "https://kuma.example.org/api/push/AbCdEfGh".to_owned(),
-                _ => "0123456789abcdef0123456789abcdef".to_owned(),
-            })
+    for (_, block) in blocks.iter().filter(|(kind, _)| kind == "toml") {
+        let config = if block.contains("[[probe]]") {
+            block.clone()
+        } else {
+            made_whole(block)
         };
+        let path = directory.path().join("mailprobe.toml");
+        std::fs::write(&path, config.replace("/etc/mailprobe/", &here)).unwrap();
+        let variable = |_: &str| Some("0123456789abcdef0123456789abcdef".to_owned());
         if let Err(error) = mailprobe::config::load(&path, &[], &variable) {
             panic!("{error}\n{config}");
         }
         checked += 1;
     }
-    assert!(checked >= 1);
+    assert!(checked >= 10, "{checked}");
+}
+
+/// The arguments of every call of the program in the text and in its blocks, up to the first sign of the shell's.
+fn calls() -> BTreeSet<Vec<String>> {
+    let (prose, blocks) = prose_and_blocks();
+    let spans = prose.split('`').skip(1).step_by(2);
+    let lines = blocks.iter().flat_map(|(_, text)| text.lines());
+    let commands = lines.filter_map(|line| line.strip_prefix("$ "));
+    let mut calls = BTreeSet::new();
+    for command in spans.chain(commands) {
+        let command = command.strip_prefix("sudo ").unwrap_or(command);
+        let Some(arguments) = command.strip_prefix("mailprobe ") else {
+            continue;
+        };
+        let words = arguments.split_whitespace();
+        let words = words.take_while(|word| !["|", ">", "<", "&&", "#"].contains(word));
+        calls.insert(words.map(str::to_owned).collect());
+    }
+    calls
+}
+
+#[test]
+fn every_command_of_the_readme_is_one_that_the_program_takes() {
+    let calls = calls();
+    assert!(calls.len() >= 20, "{calls:#?}");
+    let mut refused = Vec::new();
+    for call in calls {
+        // What stands for a word of a closed list.
+        let mut arguments: Vec<&str> = call.iter().map(String::as_str).collect();
+        for argument in &mut arguments {
+            if *argument == "NAME" {
+                *argument = "junked";
+            }
+        }
+        // Read like the rest, and then nothing is done.
+        arguments.push("--help");
+        let ran = run(&arguments);
+        if ran.code != Some(0) {
+            refused.push(format!("mailprobe {}: {}", call.join(" "), ran.stderr));
+        }
+    }
+    assert!(refused.is_empty(), "{}", refused.join("\n"));
+    assert_eq!(run(&["run", "--no-such", "--help"]).code, Some(2));
+}
+
+/// What GitHub makes of a heading.
+fn anchor(heading: &str) -> String {
+    heading
+        .to_lowercase()
+        .chars()
+        .filter(|one| one.is_alphanumeric() || " -_".contains(*one))
+        .map(|one| if one == ' ' { '-' } else { one })
+        .collect()
+}
+
+#[test]
+fn every_link_and_every_path_of_the_readme_leads_somewhere() {
+    let (prose, blocks) = prose_and_blocks();
+    let headings = prose.lines().filter(|line| line.starts_with('#'));
+    let anchors: BTreeSet<String> = headings
+        .map(|line| anchor(line.trim_start_matches('#').trim()))
+        .collect();
+    let mut nowhere = Vec::new();
+    let mut followed = 0;
+    for target in prose.split("](").skip(1) {
+        let target = target.split(')').next().unwrap();
+        let leads = match target.strip_prefix('#') {
+            Some(place) => anchors.contains(place),
+            None => root().join(target).exists(),
+        };
+        followed += 1;
+        if !leads {
+            nowhere.push(target.to_owned());
+        }
+    }
+    let spans = prose.split('`').skip(1).step_by(2);
+    let in_blocks = blocks.iter().flat_map(|(_, text)| text.split_whitespace());
+    for path in spans.chain(in_blocks) {
+        let path = path.split_whitespace().next().unwrap_or_default();
+        let is_ours = ["deploy/", "tests/", "fixtures/", "src/"]
+            .iter()
+            .any(|one| path.starts_with(one));
+        if is_ours {
+            followed += 1;
+            if !root().join(path).exists() {
+                nowhere.push(path.to_owned());
+            }
+        }
+    }
+    assert!(nowhere.is_empty(), "{nowhere:#?}");
+    assert!(followed >= 20, "{followed}");
 }

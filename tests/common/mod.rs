@@ -12,11 +12,13 @@
 )]
 
 pub mod alertmanager;
+pub mod alone;
 pub mod crowd;
 pub mod detection;
 pub mod dovecot;
 pub mod fleet;
 pub mod image;
+pub mod machine;
 mod outcome;
 pub mod policy;
 pub mod postfix;

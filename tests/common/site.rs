@@ -247,7 +247,7 @@ job = "email-roundtrip-monitor"
     }
 
     /// As a person pastes it.
-    fn kuma_push_url(&self) -> String {
+    pub fn kuma_push_url(&self) -> String {
         format!(
             "http://127.0.0.1:{}/api/push/{KUMA_TOKEN}?status=up&msg=OK&ping=",
             self.kuma_port

@@ -2,37 +2,11 @@
 //! shell, and no network but loopback.
 
 use crate::common::Outcome;
+use crate::common::alone::on_loopback_alone;
 use crate::common::image::{USER, in_the_image, rootfs};
 use crate::common::process::run;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-
-/// Set in the process that has no network.
-const ALONE: &str = "MAILPROBE_TEST_ALONE";
-
-/// Has the test of this name run once more, where loopback is all the network there is.
-fn without_a_network(name: &str, test: impl FnOnce()) {
-    if std::env::var_os(ALONE).is_some() {
-        let interfaces = std::fs::read_to_string("/proc/net/dev").unwrap();
-        let names: Vec<&str> = interfaces
-            .lines()
-            .skip(2)
-            .filter_map(|line| line.split(':').next())
-            .map(str::trim)
-            .collect();
-        assert_eq!(names, ["lo"]);
-        test();
-        return;
-    }
-    rootfs();
-    let said = run(Command::new("bwrap")
-        .args(["--dev-bind", "/", "/", "--unshare-net", "--cap-add", "ALL"])
-        .args(["--setenv", ALONE, "1"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("container::{name}")])
-        .arg("--include-ignored"));
-    assert!(said.contains("1 passed"), "{said}");
-}
 
 fn recipe() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/container/Containerfile");
@@ -131,8 +105,9 @@ fn the_recipe_runs_that_script_on_what_docker_is_shown_and_names_that_user() {
 #[test]
 #[ignore = "needs servers: run tests/run"]
 fn the_image_tells_its_version_plays_the_demo_and_has_no_shell() {
-    without_a_network(
-        "the_image_tells_its_version_plays_the_demo_and_has_no_shell",
+    rootfs();
+    on_loopback_alone(
+        "container::the_image_tells_its_version_plays_the_demo_and_has_no_shell",
         || {
             let version = see(&["/mailprobe", "--version"]);
             assert_eq!(

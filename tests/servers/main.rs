@@ -21,6 +21,7 @@ mod deploy;
 mod faults;
 mod figures;
 mod incidents;
+mod installation;
 mod interrupted;
 mod listeners;
 mod matrix;
