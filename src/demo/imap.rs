@@ -1,4 +1,4 @@
-//! The IMAP server of the demo world: as much of RFC 3501, UIDPLUS, SPECIAL-USE and IDLE as a probe uses.
+//! The IMAP server of the demo world: as much of RFC 3501, UIDPLUS, SPECIAL-USE and IDLE as a probe and `check` use.
 
 use super::store::{Folder, Store, Stored};
 use chrono::NaiveDate;
@@ -6,10 +6,13 @@ use std::fmt::Write;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+const UIDVALIDITY: u32 = 1_795_000_000;
+/// More is not taken by APPEND.
+const LARGEST_APPEND: usize = 1024 * 1024;
 const CAPABILITIES: &str =
     "IMAP4rev1 SASL-IR LITERAL+ IDLE UIDPLUS MOVE SPECIAL-USE LIST-EXTENDED AUTH=PLAIN";
 /// Dovecot tells IDLE so much later.
@@ -85,6 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let answer = match verb.as_str() {
                 "IDLE" => self.idle().await?,
                 "AUTHENTICATE" => self.authenticate(arguments).await?,
+                "APPEND" if self.is_in => self.append(arguments).await?,
                 _ => self.answer(&verb, arguments),
             };
             self.say(&answer.replace("%TAG%", &tag)).await?;
@@ -119,6 +123,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let Account { username, password } = &self.account;
         let expected = data_encoding::BASE64.encode(format!("\0{username}\0{password}").as_bytes());
         Ok(self.log_in(response == expected))
+    }
+
+    /// `APPEND "<folder>" {<length>}`, with flags or a date in between; the message follows (RFC 3501 section 6.3.11).
+    async fn append(&mut self, arguments: &str) -> io::Result<String> {
+        let bad = || Ok("%TAG% BAD Error in IMAP command APPEND.\r\n".to_owned());
+        let literal = arguments
+            .rsplit_once(" {")
+            .and_then(|(before, length)| Some((before, length.strip_suffix('}')?)));
+        let Some((before, length)) = literal else {
+            return bad();
+        };
+        let waits = !length.ends_with('+');
+        let length = match length.trim_end_matches('+').parse() {
+            Ok(length) if length <= LARGEST_APPEND => length,
+            _ => return bad(),
+        };
+        let name = before.split('"').nth(1).unwrap_or(before).to_owned();
+        if waits {
+            self.say("+ OK\r\n").await?;
+        }
+        let mut message = vec![0; length];
+        self.stream.read_exact(&mut message).await?;
+        self.line().await?;
+        Ok(match self.store.deliver(&name, message, &[]) {
+            Some(uid) => format!("%TAG% OK [APPENDUID {UIDVALIDITY} {uid}] Append completed.\r\n"),
+            None => format!("%TAG% NO [TRYCREATE] Mailbox doesn't exist: {name}\r\n"),
+        })
     }
 
     fn log_in(&mut self, is_right: bool) -> String {
@@ -158,7 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let uids: Vec<u32> = folder.messages.iter().map(|one| one.uid).collect();
         let answer = format!(
             "* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft)\r\n* {} EXISTS\r\n* 0 RECENT\r\n\
-             * OK [UIDVALIDITY 1795000000] UIDs valid\r\n* OK [UIDNEXT {}] Predicted next UID\r\n\
+             * OK [UIDVALIDITY {UIDVALIDITY}] UIDs valid\r\n* OK [UIDNEXT {}] Predicted next UID\r\n\
              %TAG% OK [READ-{}] {verb} completed.\r\n",
             uids.len(),
             folder.next_uid,

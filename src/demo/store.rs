@@ -50,18 +50,21 @@ impl Default for Store {
 }
 
 impl Store {
-    /// Stores a message, now.
-    pub fn deliver(&self, folder: &str, raw: Vec<u8>, flags: &[&str]) {
-        if let Some(folder) = self.lock().get_mut(folder) {
+    /// Stores a message, now; its UID, if there is such a folder.
+    pub fn deliver(&self, folder: &str, raw: Vec<u8>, flags: &[&str]) -> Option<u32> {
+        let uid = self.with(folder, |folder| {
+            let uid = folder.next_uid;
             folder.messages.push(Stored {
-                uid: folder.next_uid,
+                uid,
                 stored_at: Utc::now(),
                 flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
                 raw,
             });
             folder.next_uid += 1;
-        }
+            uid
+        });
         self.changed.send_replace(());
+        uid
     }
 
     /// A folder as it is now.
