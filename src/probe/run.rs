@@ -34,6 +34,8 @@ const ANSWER_GRACE: Duration = Duration::from_secs(2);
 /// Pauses between attempts to open the mailbox: doubling, up to the longest.
 const FIRST_OPEN_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_OPEN_PAUSE: Duration = Duration::from_secs(30);
+/// With less time than this left, the mailbox is not tried again: it would hide what the attempts before met.
+const SHORTEST_OPEN: Duration = Duration::from_secs(1);
 /// How much later than its limit an attempt to open the mailbox may end.
 const OPEN_GRACE: Duration = Duration::from_secs(1);
 /// The last look has so long to be answered.
@@ -336,6 +338,11 @@ impl Run {
             }
             Phase::Opening if now < self.not_before => {
                 Action::WaitUntil(self.not_before.min(self.limits.late_after))
+            }
+            Phase::Opening
+                if self.shut.is_some() && now + SHORTEST_OPEN > self.limits.late_after =>
+            {
+                Action::WaitUntil(self.limits.late_after)
             }
             Phase::Opening => {
                 self.busy = true;

@@ -277,6 +277,24 @@ fn an_unreadable_mailbox_is_tried_again_until_late_after_and_nothing_is_sent() {
 }
 
 #[test]
+fn an_attempt_that_has_no_time_left_does_not_hide_why_the_mailbox_is_shut() {
+    let mut run = run();
+    run.next(s(299.5));
+    run.on(
+        Event::MailboxShut {
+            cause: cause(CauseCode::MailboxTlsInvalid),
+            again: Again::Yes,
+        },
+        s(299.6),
+    );
+    assert_eq!(run.next(s(299.6)), Action::WaitUntil(s(300.0)));
+    assert_eq!(run.next(s(299.99)), Action::WaitUntil(s(300.0)));
+    assert_eq!(run.next(s(300.0)), Action::Finish);
+    let outcome = outcome(run);
+    assert_eq!(outcome.cause.unwrap().code, CauseCode::MailboxTlsInvalid);
+}
+
+#[test]
 fn a_refused_log_in_ends_the_run_at_once() {
     let mut run = run();
     run.next(s(0.0));
