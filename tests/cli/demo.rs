@@ -1,6 +1,6 @@
 //! `mailprobe demo`: it ends soon, plays every incident as promised, and its world takes runs from elsewhere.
 
-use crate::world::{Ran, finish, program, run, signal};
+use crate::world::{Ran, Stage, finish, program, run, signal};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -20,6 +20,20 @@ fn faults() -> Vec<String> {
         .collect();
     assert!(names.len() >= 18, "{names:?}");
     names
+}
+
+#[test]
+fn check_with_write_finds_nothing_to_fix_in_the_demos_world_and_leaves_its_mailbox_empty() {
+    let stage = Stage::new(None);
+    let config = stage.config();
+    let config = config.to_str().unwrap();
+    let ran = run(&["check", "--write", "--output", "json", "--config", config]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    for said in ["its clock agrees with ours", "took a test push"] {
+        assert!(ran.stdout.contains(said), "{ran:#?}");
+    }
+    let messages = |name| stage.world().store().folder(name).unwrap().messages;
+    assert_eq!((messages("INBOX"), messages("Junk")), (vec![], vec![]));
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod errors;
 mod find;
 mod generate;
 mod help;
+mod hostile;
 mod inspect;
 mod output;
 mod readme;

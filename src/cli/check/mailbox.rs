@@ -104,6 +104,25 @@ fn of_clock(part: &str, clock: Clock) -> Finding {
             Level::Warn,
             "its clock was not measured: without UIDPLUS the message for it could not be deleted alone",
         ),
+        Clock::Refused(reply) => Finding::new(
+            part,
+            Level::Warn,
+            format!("its clock was not measured: the server refuses APPEND: {reply}"),
+        )
+        .hint(
+            "runs do not need it; where delays look wrong, compare the clocks of both machines by hand",
+        ),
+        Clock::Astray(uid) => {
+            let uid = uid.map_or("the server does not say under which UID".to_owned(), |uid| {
+                format!("under UID {uid}, where the server says that it is, there is another")
+            });
+            Finding::new(
+                part,
+                Level::Warn,
+                format!("the message that was stored to measure the clock was not deleted: {uid}"),
+            )
+            .hint("delete the message with the subject `mailprobe check` by hand")
+        }
         Clock::Left(uid) => Finding::new(
             part,
             Level::Warn,
@@ -134,6 +153,18 @@ mod tests {
             };
             assert_eq!(of_quota("mailbox", &quota).level, level, "{quota:?}");
         }
+    }
+
+    #[test]
+    fn a_server_that_refuses_append_is_quoted_and_is_no_failure() {
+        let reply = "BAD Error in IMAP command: Unknown command.".to_owned();
+        let finding = of_clock("m", Clock::Refused(reply));
+        assert_eq!(finding.level, Level::Warn);
+        assert_eq!(
+            finding.summary,
+            "its clock was not measured: the server refuses APPEND: BAD Error in IMAP command: Unknown command."
+        );
+        assert!(finding.hint.is_some());
     }
 
     #[test]

@@ -11,7 +11,8 @@ use crate::probe::message::{Ours, Recognition, recognise};
 use crate::probe::report::LateArrival;
 use crate::probe::verdict::{CauseCode, Warning};
 use chrono::{DateTime, Days, TimeDelta, Utc};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -62,6 +63,8 @@ struct Candidate {
     uid: u32,
     stored_at: Option<DateTime<Utc>>,
     ours: Ours,
+    /// The folder's session in which its fields were read.
+    session_number: u32,
 }
 
 /// Messages of ours that were come across while watching and are still in the folder: to delete those takes no search.
@@ -70,16 +73,28 @@ pub(super) struct Known(BTreeMap<u32, Candidate>);
 
 impl Known {
     /// Takes note of a message of ours.
-    pub(super) fn add(&mut self, uid: u32, stored_at: Option<DateTime<Utc>>, ours: Ours) {
+    pub(super) fn add(
+        &mut self,
+        uid: u32,
+        stored_at: Option<DateTime<Utc>>,
+        ours: Ours,
+        session_number: u32,
+    ) {
         let candidate = Candidate {
             uid,
             stored_at,
             ours,
+            session_number,
         };
         self.0.insert(uid, candidate);
         if self.0.len() > MOST_CANDIDATES {
             self.0.pop_first();
         }
+    }
+
+    /// What has this number is not ours, or not any more.
+    pub(super) fn forget(&mut self, uid: u32) {
+        self.0.remove(&uid);
     }
 
     /// Where the message with this token is.
@@ -201,12 +216,14 @@ impl Cleaner {
         end: Instant,
     ) -> Result<Vec<Candidate>, Fault> {
         let mut own = Vec::new();
-        // What lay there for a while may be gone, by the hand of another: it is read again.
+        // What lay there for a while may be gone, by the hand of another, and a server that was away may be another one:
+        // it is read again.
         let mut to_read = BTreeSet::new();
         for (uid, one) in &known.0 {
-            if tasks.iter().any(|task| task.owns(one)) {
+            let is_own = tasks.iter().any(|task| task.owns(one));
+            if is_own && one.session_number == folder.session_number {
                 own.push(one.clone());
-            } else if may_go(one, tasks) {
+            } else if is_own || may_go(one, tasks) {
                 to_read.insert(*uid);
             }
         }
@@ -224,22 +241,10 @@ impl Cleaner {
             return Ok(own);
         }
         let uids: Vec<u32> = to_read.into_iter().collect();
+        let number = folder.session_number;
+        let read = read_again(session, &uids, tasks, number, end).await?;
         let mut found = own;
-        fetch::fields(
-            session,
-            &fetch::set(&uids),
-            remaining(end, COMMAND_LIMIT),
-            |message| {
-                if let Recognition::Ours(ours) = recognise(&message.fields, &newest.keyring) {
-                    found.push(Candidate {
-                        uid: message.uid,
-                        stored_at: message.stored_at,
-                        ours,
-                    });
-                }
-            },
-        )
-        .await?;
+        found.extend(read);
         // What was not among them is gone.
         known
             .0
@@ -294,6 +299,56 @@ impl CleanUp {
     fn owns(&self, candidate: &Candidate) -> bool {
         candidate.ours.claims.token == self.token
     }
+}
+
+/// Those of these messages whose fields say that they are ours. A server that tells of others beside them, or of one
+/// in two ways, tells nothing by that.
+async fn read_again(
+    session: &mut Session,
+    uids: &[u32],
+    tasks: &[CleanUp],
+    session_number: u32,
+    end: Instant,
+) -> Result<Vec<Candidate>, Fault> {
+    let mut told: BTreeMap<u32, Option<Candidate>> = BTreeMap::new();
+    let (set, limit) = (fetch::set(uids), remaining(end, COMMAND_LIMIT));
+    fetch::fields(session, &set, limit, |message| {
+        if !uids.contains(&message.uid) {
+            return;
+        }
+        let ours = recognise_for(tasks, &message.fields).map(|ours| Candidate {
+            uid: message.uid,
+            stored_at: message.stored_at,
+            ours,
+            session_number,
+        });
+        let token = |one: &Option<Candidate>| {
+            let claims = one.as_ref().map(|one| &one.ours.claims);
+            claims.map(|claims| claims.token.clone())
+        };
+        match told.entry(message.uid) {
+            Entry::Vacant(place) => {
+                place.insert(ours);
+            }
+            Entry::Occupied(mut before) if token(before.get()) != token(&ours) => {
+                before.insert(None);
+            }
+            Entry::Occupied(_) => {}
+        }
+    })
+    .await?;
+    Ok(told.into_values().flatten().collect())
+}
+
+/// By the newest keys; a run from before a reload waits with older ones.
+fn recognise_for(tasks: &[CleanUp], fields: &[u8]) -> Option<Ours> {
+    tasks
+        .iter()
+        .rev()
+        .find_map(|task| match recognise(fields, &task.keyring) {
+            Recognition::Ours(ours) => Some(ours),
+            _ => None,
+        })
 }
 
 /// What is said of every run where a folder could not be cleaned up: the verdict stands.
@@ -381,38 +436,41 @@ async fn delete(
     let Some(session) = &mut folder.session else {
         return Ok(Vec::new());
     };
-    let opened = folders::select(session, &folder.name, limit()).await?;
-    let outcome = if opened.uid_validity == folder.uid_validity {
-        take_away(session, &uids, way, end).await
-    } else {
-        Ok(Vec::new())
-    };
+    folders::select(session, &folder.name, limit()).await?;
+    let outcome = take_away(session, &uids, folder.uid_validity, way, end).await;
     if !session.is_broken() {
         folders::examine(session, &folder.name, limit()).await?;
     }
     outcome
 }
 
-/// Deletes from the folder that is selected; which messages are gone.
+/// Deletes from the folder that is selected, as long as its UIDVALIDITY is this; which messages are gone.
 async fn take_away(
     session: &mut Session,
     uids: &[u32],
+    uid_validity: u32,
     way: &Way,
     end: Instant,
 ) -> Result<Vec<u32>, Fault> {
     let limit = || remaining(end, COMMAND_LIMIT);
     let set = fetch::set(uids);
-    match way {
-        Way::UidExpunge => {
-            let mark = format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)");
-            session.command(&mark, limit(), |_| ()).await?;
-            let expunge = format!("UID EXPUNGE {set}");
-            session.command(&expunge, limit(), |_| ()).await?;
+    let commands = match way {
+        Way::UidExpunge => vec![
+            format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)"),
+            format!("UID EXPUNGE {set}"),
+        ],
+        Way::Move(trash) => vec![format!("UID MOVE {set} {}", folders::quoted(trash))],
+    };
+    for command in commands {
+        // Before each: any answer may say that the numbers mean other messages by now (RFC 3501 section 2.3.1.1).
+        let now = session.uid_validity();
+        if uid_validity == 0 || now != uid_validity {
+            let reason = format!(
+                "the numbers of messages are not reliable (UIDVALIDITY was {uid_validity} and is {now})"
+            );
+            return Err(Fault::No { reply: reason });
         }
-        Way::Move(trash) => {
-            let command = format!("UID MOVE {set} {}", folders::quoted(trash));
-            session.command(&command, limit(), |_| ()).await?;
-        }
+        session.command(&command, limit(), |_| ()).await?;
     }
     let still = fetch::present(session, uids, limit()).await?;
     Ok(uids
@@ -420,6 +478,17 @@ async fn take_away(
         .copied()
         .filter(|uid| !still.contains(uid))
         .collect())
+}
+
+/// Deletes one message, the only way that concerns no other, from the folder that is selected; whether it is gone.
+pub(super) async fn expunge(
+    session: &mut Session,
+    uid: u32,
+    uid_validity: u32,
+    end: Instant,
+) -> Result<bool, Fault> {
+    let gone = take_away(session, &[uid], uid_validity, &Way::UidExpunge, end).await?;
+    Ok(gone.contains(&uid))
 }
 
 fn not_gone(folder: &str, way: Option<&Way>) -> Warning {

@@ -3,19 +3,24 @@
 use super::connect::remaining;
 use super::session::COMMAND_LIMIT;
 use super::trouble::{Step, Trouble};
-use super::{ImapMailbox, LOGOUT_LIMIT, fetch, folders};
+use super::{ImapMailbox, LOGOUT_LIMIT, cleanup, fetch, folders};
 use crate::probe::verdict::Cause;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// What storing a message and deleting it again showed.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Clock {
     /// The server's clock is so many seconds ahead of ours, behind where negative; one second of grain (INTERNALDATE).
     Ahead(f64),
     /// The server has no UIDPLUS, so the message could not be deleted alone, and none was stored.
     Unmeasured,
+    /// The server takes no message by APPEND, in these words.
+    Refused(String),
+    /// The message was stored, and where the server says that it is, under this UID if it says one, it is not: nothing
+    /// was deleted.
+    Astray(Option<u32>),
     /// The message was stored, under this UID, and is still there.
     Left(u32),
 }
@@ -41,44 +46,50 @@ impl ImapMailbox {
             session.logout(LOGOUT_LIMIT).await;
             return Ok(Clock::Unmeasured);
         }
-        let step = Step::Handle(folder.clone());
-        let trouble = |fault| Trouble::of_command(step.clone(), &fault);
         let limit = || remaining(end, COMMAND_LIMIT);
         let before = Utc::now();
-        let message = message(&self.account.plan.username, before);
+        let mark = mark(before);
+        let message = message(&self.account.plan.username, before, &mark);
         let quoted = folders::quoted(&folder);
-        let uid = session.append(&quoted, &message, limit()).await;
-        let uid = uid.map_err(trouble)?;
+        let stored = session.append(&quoted, &message, limit()).await;
         let after = Utc::now();
-        let Some(uid) = uid else {
+        let place = match stored {
+            Ok(place) => place,
+            // No room for it is no room for mail either; any other refusal is about APPEND alone, which no run needs.
+            Err(fault)
+                if fault.leaves_session_usable()
+                    && fault.code().as_deref() != Some("OVERQUOTA") =>
+            {
+                session.logout(LOGOUT_LIMIT).await;
+                return Ok(Clock::Refused(fault.to_string()));
+            }
+            Err(fault) => return Err(Trouble::of_command(Step::Store(folder), &fault)),
+        };
+        let trouble = |fault| Trouble::of_command(Step::Handle(folder.clone()), &fault);
+        let Some((uid_validity, uid)) = place else {
             session.logout(LOGOUT_LIMIT).await;
-            return Err(Trouble::unreachable(
-                step,
-                "the server does not say where it stored a message",
-            ));
+            return Ok(Clock::Astray(None));
         };
         folders::select(&mut session, &folder, limit())
             .await
             .map_err(trouble)?;
-        let stored_at = fetch::stored_at(&mut session, uid, limit()).await;
-        let mark = format!("UID STORE {uid} +FLAGS.SILENT (\\Deleted)");
-        session
-            .command(&mark, limit(), |_| ())
-            .await
-            .map_err(trouble)?;
-        let expunge = format!("UID EXPUNGE {uid}");
-        session
-            .command(&expunge, limit(), |_| ())
-            .await
-            .map_err(trouble)?;
-        let left = fetch::present(&mut session, &[uid], limit())
+        // A number alone proves nothing: what is deleted is the message that carries our mark.
+        let told = fetch::message(&mut session, uid, limit()).await;
+        let told = told.map_err(trouble)?;
+        let stored_at = told
+            .filter(|told| contains(&told.fields, &mark))
+            .map(|told| told.stored_at);
+        let Some(stored_at) = stored_at.filter(|_| session.uid_validity() == uid_validity) else {
+            session.logout(LOGOUT_LIMIT).await;
+            return Ok(Clock::Astray(Some(uid)));
+        };
+        let gone = cleanup::expunge(&mut session, uid, uid_validity, end)
             .await
             .map_err(trouble)?;
         session.logout(LOGOUT_LIMIT).await;
-        if !left.is_empty() {
+        if !gone {
             return Ok(Clock::Left(uid));
         }
-        let stored_at = stored_at.map_err(trouble)?;
         Ok(stored_at.map_or(Clock::Unmeasured, |at| {
             Clock::Ahead(ahead(at, before, after))
         }))
@@ -99,9 +110,25 @@ fn ahead(stored_at: DateTime<Utc>, before: DateTime<Utc>, after: DateTime<Utc>) 
     }
 }
 
-fn message(to: &str, now: DateTime<Utc>) -> String {
+/// What no other message carries.
+fn mark(now: DateTime<Utc>) -> String {
+    let mut random = [0; 16];
+    // Without randomness the time to the microsecond has to do.
+    let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random);
+    let random = data_encoding::HEXLOWER.encode(&random);
+    format!("mailprobe-check-{}-{random}", now.timestamp_micros())
+}
+
+fn contains(message: &[u8], mark: &str) -> bool {
+    message
+        .windows(mark.len())
+        .any(|window| window == mark.as_bytes())
+}
+
+fn message(to: &str, now: DateTime<Utc>, mark: &str) -> String {
     format!(
-        "From: mailprobe <{to}>\r\nTo: <{to}>\r\nSubject: mailprobe check\r\nDate: {}\r\n\r\n\
+        "From: mailprobe <{to}>\r\nTo: <{to}>\r\nSubject: mailprobe check\r\nDate: {}\r\n\
+         Message-ID: <{mark}@localhost>\r\n\r\n\
          Stored by `mailprobe check --write` to compare clocks, and deleted at once.",
         now.to_rfc2822()
     )

@@ -1,10 +1,11 @@
 //! From a configured mailbox to a logged-in session, each step with its own limit.
 
-use super::session::{COMMAND_LIMIT, Fault, Session};
+use super::session::{COMMAND_LIMIT, Fault, NOT_IMAP, Session};
 use super::trouble::{Step, Trouble};
-use super::wire::{Io, Wire, quotable};
+use super::wire::{Io, Wire};
 use crate::config::plan::{MailboxAuth, MailboxPlan, TlsMode};
 use crate::net::tls::Tls;
+use crate::net::{milliseconds, spelled};
 use crate::secret;
 use async_imap::imap_proto::{Capability, Response, Status};
 use async_imap::types::UnsolicitedResponse;
@@ -21,6 +22,11 @@ use tokio_rustls::TlsConnector;
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// Dovecot delays a refusal, by up to 15 s for an address that failed before.
 const LOGIN_LIMIT: Duration = Duration::from_secs(30);
+/// Answers to the first CAPABILITY that are kept: the one that matters, and what a server says beside it.
+const MOST_ANSWERS: usize = 16;
+/// More capabilities than any server has, and no name is as long.
+const MOST_CAPABILITIES: usize = 500;
+const LONGEST_CAPABILITY: usize = 100;
 
 /// Connects, secures the connection, and logs in. The whole is over by `end`.
 pub(super) async fn connect(
@@ -82,8 +88,8 @@ async fn reach(host: &str, port: u16, limit: Duration) -> io::Result<TcpStream> 
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => error,
             Err(_) => io::Error::other(format!(
-                "no answer from {address} within {:.1} s",
-                share.as_secs_f64()
+                "no answer from {address} within {}",
+                spelled(share)
             )),
         };
         left = left.saturating_sub(1);
@@ -121,7 +127,14 @@ async fn greeting(client: &mut Client<Wire>) -> Result<(), Trouble> {
             Response::Data {
                 status: Status::PreAuth,
                 ..
-            } => Err(Trouble::refused(Step::Greeting, "PREAUTH")),
+            } => Err(Trouble::refused(
+                Step::LogIn,
+                &format!("{TAKEN_AS_IN}: {quoted}"),
+            )),
+            Response::Data {
+                status: Status::Bye,
+                ..
+            } => Err(turned_away(Step::Greeting, &quoted)),
             _ => Err(Trouble::unreachable(Step::Greeting, &quoted)),
         },
         Ok(None) => Err(Trouble::unreachable(
@@ -179,7 +192,7 @@ async fn log_in(
     // async-imap would log the password: its target is silenced, and this line stands for it.
     tracing::trace!(
         command = %format!("log in as {} by {method:?} with {}", plan.username, plan.password.value),
-        milliseconds = started.elapsed().as_secs_f64() * 1000.0,
+        milliseconds = milliseconds(started.elapsed()),
         ok = matches!(outcome, Ok(Ok(_))),
         "imap"
     );
@@ -224,7 +237,8 @@ impl Authenticator for Once {
 }
 
 async fn capabilities(client: &mut Client<Wire>) -> Result<Vec<String>, Trouble> {
-    let (sender, receiver) = async_channel::unbounded();
+    // Each answer that is kept costs a buffer of async-imap: without a bound, a flood of short lines is half a gigabyte.
+    let (sender, receiver) = async_channel::bounded(MOST_ANSWERS);
     client
         .run_command_and_check_ok("CAPABILITY", Some(sender))
         .await
@@ -234,14 +248,25 @@ async fn capabilities(client: &mut Client<Wire>) -> Result<Vec<String>, Trouble>
         if let UnsolicitedResponse::Other(data) = answer
             && let Response::Capabilities(list) = data.parsed()
         {
-            names.extend(list.iter().map(capability_name));
+            take_names(&mut names, list);
         }
     }
     Ok(names)
 }
 
+/// Adds the names that the server announces, as far as a right server would go.
+pub(super) fn take_names(names: &mut Vec<String>, announced: &[Capability<'_>]) {
+    let room = MOST_CAPABILITIES.saturating_sub(names.len());
+    let announced = announced.iter().map(capability_name);
+    names.extend(
+        announced
+            .filter(|name| name.len() <= LONGEST_CAPABILITY)
+            .take(room),
+    );
+}
+
 /// The name as the server writes it.
-pub(super) fn capability_name(capability: &Capability<'_>) -> String {
+fn capability_name(capability: &Capability<'_>) -> String {
     match capability {
         Capability::Imap4rev1 => "IMAP4rev1".to_owned(),
         Capability::Auth(mechanism) => format!("AUTH={mechanism}"),
@@ -249,21 +274,38 @@ pub(super) fn capability_name(capability: &Capability<'_>) -> String {
     }
 }
 
+/// How the trouble with a connection begins on which somebody else has logged in.
+pub(super) const TAKEN_AS_IN: &str =
+    "the server takes the connection as logged in already, without asking for whom";
+
+/// A goodbye in place of an answer, which may say that the server wants fewer connections.
+fn turned_away(step: Step, goodbye: &str) -> Trouble {
+    let reason = format!("the server turned the connection away: {goodbye}");
+    Trouble::of_command(step, &Fault::Lost { reason })
+}
+
 /// What a refusal by the server, or the loss of it, means at this step.
 fn refusal(step: Step, client: &Client<Wire>, error: &async_imap::error::Error) -> Trouble {
     use async_imap::error::Error;
     let last = client.get_ref().last_line_of_reply();
+    let goodbye = client.get_ref().goodbye();
     match error {
         Error::No(_) => Trouble::of_command(step, &Fault::No { reply: last }),
         Error::Bad(_) => Trouble::of_command(step, &Fault::Bad { reply: last }),
+        // async-imap takes a goodbye for a remark.
+        Error::ConnectionLost | Error::Io(_) if goodbye.is_some() => {
+            turned_away(step, &goodbye.unwrap_or_default())
+        }
         Error::ConnectionLost => {
             Trouble::unreachable(step, "the server closed the connection without an answer")
         }
         // An unparsable answer is reported with the raw buffer, which may be long and hold anything.
+        other if other.to_string().contains("during parsing of") => {
+            Trouble::unreachable(step, NOT_IMAP)
+        }
         other => {
-            let text = quotable(&other.to_string());
-            let text = text.split(" during parsing of").next().unwrap_or_default();
-            Trouble::unreachable(step, text)
+            let text = other.to_string();
+            Trouble::unreachable(step, text.strip_prefix("io: ").unwrap_or(&text))
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::config::plan::MailboxAuth;
 use crate::probe::token::{Identity, Keyring, TokenKey};
 use chrono::TimeDelta;
 
-const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
 async fn opened(fake: Fake) -> Result<Folders, OpenFailure> {
     let (_fake, plan) = fake.start().await;
@@ -33,7 +33,10 @@ async fn greetings_that_are_none_are_told_word_for_word_and_may_pass() {
             Does::Last("* BYE too busy\r\n".to_owned()),
             "no greeting from imap `127.0.0.1:",
         ),
-        (Does::Last("* BYE too busy\r\n".to_owned()), "BYE too busy"),
+        (
+            Does::Last("* BYE too busy\r\n".to_owned()),
+            "the server turned the connection away: BYE too busy",
+        ),
         (
             Does::Last(String::new()),
             "the server closed the connection",
@@ -67,11 +70,16 @@ async fn a_connection_that_somebody_else_logged_in_is_not_used() {
         ..Fake::default()
     };
     let opened = opened(fake).await;
+    let hint = opened.as_ref().unwrap_err().cause.hint.clone();
+    assert!(
+        hint.contains("asks `spam@example.org` for its password"),
+        "{hint}"
+    );
     assert_shut(
         opened,
         CauseCode::MailboxLoginRefused,
         Repeat::Never,
-        "PREAUTH",
+        "as `spam@example.org`: the server takes the connection as logged in already, without asking for whom: PREAUTH welcome",
     );
 }
 
@@ -230,6 +238,27 @@ async fn starttls_that_is_refused_ends_it_before_the_password() {
 }
 
 #[tokio::test]
+async fn a_goodbye_in_place_of_an_answer_to_the_log_in_is_told_with_its_words() {
+    for (at, goodbye) in [
+        ("CAPABILITY", "BYE Too many connections from your address"),
+        ("AUTHENTICATE", "BYE Too many connections from your address"),
+        ("AUTHENTICATE", "bye for now"),
+    ] {
+        let fake = Fake::deciding(move |_, line| match line {
+            line if line.starts_with(at) => Does::Last(format!("* {goodbye}\r\n")),
+            _ => Does::Right,
+        });
+        let opened = opened(fake).await;
+        let hint = opened.as_ref().unwrap_err().cause.hint.clone();
+        let is_crowded = goodbye.contains("Too many");
+        assert_eq!(hint.contains("limits connections"), is_crowded, "{hint}");
+        let says =
+            format!("as `spam@example.org`: the server turned the connection away: {goodbye}");
+        assert_shut(opened, CauseCode::MailboxUnreachable, Repeat::Soon, &says);
+    }
+}
+
+#[tokio::test]
 async fn each_step_that_breaks_is_named() {
     for (breaks, says) in [
         ("CAPABILITY", "cannot log in to imap"),
@@ -250,7 +279,7 @@ async fn each_step_that_breaks_is_named() {
             });
             let opened = opened(fake).await;
             let failure = opened.as_ref().unwrap_err();
-            assert!(failure.cause.summary.len() < 600, "{failure:?}");
+            assert!(failure.cause.summary.len() < 200, "{failure:?}");
             assert_shut(opened, CauseCode::MailboxUnreachable, Repeat::Soon, says);
         }
     }
@@ -274,6 +303,12 @@ async fn a_server_that_falls_silent_costs_no_more_than_the_limit() {
             begun.elapsed()
         );
         assert_eq!(failure.cause.code, CauseCode::MailboxUnreachable);
+        let summary = &failure.cause.summary;
+        let (_, within) = summary.split_once(" within ").unwrap();
+        assert!(
+            within.ends_with(" ms") && !within.starts_with('0'),
+            "{summary}"
+        );
         let expected = if silent == "AUTHENTICATE" {
             Repeat::Once
         } else {
@@ -312,33 +347,33 @@ fn identity() -> Identity {
 }
 
 /// A token that was sent so many seconds ago, to wait for a minute.
-fn token(seconds_ago: i64) -> String {
+pub(super) fn token(seconds_ago: i64) -> String {
     let sent_at = Utc::now() - TimeDelta::seconds(seconds_ago);
     identity().mint(sent_at, Duration::from_secs(60), false, [1, 2, 3, 4])
 }
 
-fn ours(token: &str) -> String {
+pub(super) fn ours(token: &str) -> String {
     format!("X-Mailprobe-Token: {token}\r\nSubject: [E2E Monitor] {token}\r\n")
 }
 
-fn now() -> String {
+pub(super) fn now() -> String {
     stored(0)
 }
 
-fn stored(seconds_ago: i64) -> String {
+pub(super) fn stored(seconds_ago: i64) -> String {
     let at = Utc::now() - TimeDelta::seconds(seconds_ago);
     at.format("%d-%b-%Y %H:%M:%S +0000").to_string()
 }
 
 /// A run that waits in a fake mailbox.
-struct Scene {
-    fake: Arc<Fake>,
+pub(super) struct Scene {
+    pub(super) fake: Arc<Fake>,
     watch: Watch,
-    token: String,
+    pub(super) token: String,
 }
 
 impl Scene {
-    async fn new(fake: Fake) -> Self {
+    pub(super) async fn new(fake: Fake) -> Self {
         let token = token(0);
         let (fake, plan) = fake.start().await;
         let mailbox = ImapMailbox::new(Arc::new(plan)).unwrap();
@@ -353,13 +388,13 @@ impl Scene {
         Self { fake, watch, token }
     }
 
-    async fn observe(&mut self) -> Observation {
+    pub(super) async fn observe(&mut self) -> Observation {
         let next = timeout(LIMIT, self.watch.observation()).await;
         next.expect("something is observed")
             .expect("the watcher lives")
     }
 
-    async fn seen(&mut self) -> Seen {
+    pub(super) async fn seen(&mut self) -> Seen {
         loop {
             if let Observation::Seen(seen) = self.observe().await {
                 return seen;
@@ -367,7 +402,7 @@ impl Scene {
         }
     }
 
-    async fn clean(&mut self, seen: Option<Seen>) -> Cleaned {
+    pub(super) async fn clean(&mut self, seen: Option<Seen>) -> Cleaned {
         self.watch.set(Phase::Stop);
         let task = CleanUp {
             token: self.token.clone(),

@@ -12,6 +12,8 @@ use std::time::Duration;
 const FIELDS_LIMIT: usize = 16 * 1024;
 /// Of the message that arrived, so much is read.
 const MESSAGE_LIMIT: usize = 64 * 1024;
+/// Of what a search finds, so much is kept: twenty times what anybody looks at.
+const MOST_HITS: usize = 10_000;
 
 /// The header fields of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,47 +52,28 @@ pub(super) async fn fields(
         .await
 }
 
-/// The message itself, cut off at 64 KiB.
+/// The message itself, cut off at 64 KiB, and when the server stored it. None where it is not there, or the server
+/// tells of it more than once and not the same.
 pub(super) async fn message(
     session: &mut Session,
     uid: u32,
     limit: Duration,
-) -> Result<Option<Vec<u8>>, Fault> {
-    let command = format!("UID FETCH {uid} (UID BODY.PEEK[]<0.{MESSAGE_LIMIT}>)");
-    let mut raw = None;
+) -> Result<Option<Fetched>, Fault> {
+    let command = format!("UID FETCH {uid} (UID INTERNALDATE BODY.PEEK[]<0.{MESSAGE_LIMIT}>)");
+    let mut told: Option<Fetched> = None;
+    let mut is_contradicted = false;
     session
         .command(&command, limit, |response| {
             if let Response::Fetch(_, attributes) = response
                 && let Some(message) = read(attributes)
                 && message.uid == uid
             {
-                raw = Some(message.fields);
+                is_contradicted |= told.as_ref().is_some_and(|before| *before != message);
+                told = Some(message);
             }
         })
         .await?;
-    Ok(raw)
-}
-
-/// When the server stored this message.
-pub(super) async fn stored_at(
-    session: &mut Session,
-    uid: u32,
-    limit: Duration,
-) -> Result<Option<DateTime<Utc>>, Fault> {
-    let mut stored_at = None;
-    let command = format!("UID FETCH {uid} (UID INTERNALDATE)");
-    session
-        .command(&command, limit, |response| {
-            if let Response::Fetch(_, attributes) = response {
-                for attribute in attributes {
-                    if let AttributeValue::InternalDate(text) = attribute {
-                        stored_at = internal_date(text);
-                    }
-                }
-            }
-        })
-        .await?;
-    Ok(stored_at)
+    Ok(told.filter(|_| !is_contradicted))
 }
 
 /// Which of these messages are still there.
@@ -98,9 +81,9 @@ pub(super) async fn present(
     session: &mut Session,
     uids: &[u32],
     limit: Duration,
-) -> Result<Vec<u32>, Fault> {
+) -> Result<BTreeSet<u32>, Fault> {
     let command = format!("UID FETCH {} (UID)", set(uids));
-    let mut found = Vec::new();
+    let mut found = BTreeSet::new();
     session
         .command(&command, limit, |response| {
             if let Response::Fetch(_, attributes) = response {
@@ -108,7 +91,7 @@ pub(super) async fn present(
                     if let AttributeValue::Uid(uid) = attribute
                         && uids.contains(uid)
                     {
-                        found.push(*uid);
+                        found.insert(*uid);
                     }
                 }
             }
@@ -117,7 +100,7 @@ pub(super) async fn present(
     Ok(found)
 }
 
-/// UID SEARCH. RETURN is never asked for: imap-proto cannot read its answer.
+/// UID SEARCH, the newest hits. RETURN is never asked for: imap-proto cannot read its answer.
 pub(super) async fn search(
     session: &mut Session,
     criteria: &str,
@@ -128,6 +111,9 @@ pub(super) async fn search(
         .command(&format!("UID SEARCH {criteria}"), limit, |response| {
             if let Response::MailboxData(MailboxDatum::Search(uids)) = response {
                 hits.extend(uids);
+                while hits.len() > MOST_HITS {
+                    hits.pop_first();
+                }
             }
         })
         .await?;

@@ -102,6 +102,10 @@ async fn search(
         return Ok(places);
     }
     fetch::fields(session, &fetch::set(&uids), limit, |message| {
+        // What was not asked for, or is told twice, is nothing to go by.
+        if !uids.contains(&message.uid) || places.iter().any(|one: &Place| one.uid == message.uid) {
+            return;
+        }
         let quotes = match recognise(&message.fields, keyring) {
             Recognition::Ours(ours) if ours.claims.token == token => None,
             Recognition::Quoted { token: one, reason } if one == token => Some(reason),

@@ -20,6 +20,8 @@ const JUNK_NAMES: &[&str] = &[
 const TRASH_NAMES: &[&str] = &["Trash", "Deleted Items", "Deleted Messages", "Bin"];
 /// More folders than this are not looked through.
 const MOST_FOLDERS: usize = 10_000;
+/// Longer names, in bytes of the wire, are passed over: no server keeps its folders in such.
+const LONGEST_NAME: usize = 1000;
 
 /// A folder as LIST shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,7 @@ pub(super) struct Listed {
 /// A folder that was opened, and how it was then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Opened {
+    /// 0 where the server did not tell: then no number of a message can be relied on.
     pub(super) uid_validity: u32,
     /// The first UID that new mail can have.
     pub(super) uid_next: u32,
@@ -52,6 +55,7 @@ pub(super) async fn list(session: &mut Session, limit: Duration) -> Result<Vec<L
         .command(command, limit, |response| {
             if let Response::MailboxData(MailboxDatum::List(data)) = response
                 && folders.len() < MOST_FOLDERS
+                && data.name.len() <= LONGEST_NAME
                 && !data.name_attributes.contains(&NameAttribute::NoSelect)
                 // No name has them (RFC 3501 section 5.1), and a terminal would obey them.
                 && !data.name.chars().any(char::is_control)
@@ -139,17 +143,17 @@ async fn open(
 ) -> Result<Opened, Fault> {
     let mut opened = Opened::default();
     let command = format!("{verb} {}", quoted(folder));
+    session.forget_uid_validity();
     session
         .command(&command, limit, |response| {
-            if let Response::Data { outcome, .. } = response {
-                match outcome.code {
-                    Some(ResponseCode::UidNext(uid)) => opened.uid_next = uid,
-                    Some(ResponseCode::UidValidity(value)) => opened.uid_validity = value,
-                    _ => {}
-                }
+            if let Response::Data { outcome, .. } = response
+                && let Some(ResponseCode::UidNext(uid)) = outcome.code
+            {
+                opened.uid_next = uid;
             }
         })
         .await?;
+    opened.uid_validity = session.uid_validity();
     // The EXISTS of opening is no news.
     session.take_news();
     if opened.uid_next == 0 {

@@ -11,6 +11,8 @@ mod fake_tests;
 mod fetch;
 mod find;
 mod folders;
+#[cfg(test)]
+mod lies_tests;
 mod quota;
 #[cfg(test)]
 mod script;
@@ -297,6 +299,7 @@ impl Account {
             next: opened.uid_next,
             known_next: opened.uid_next,
             session: Some(session),
+            session_number: 0,
         })
     }
 

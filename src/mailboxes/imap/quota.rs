@@ -2,6 +2,7 @@
 
 use super::connect::remaining;
 use super::session::{COMMAND_LIMIT, Fault, Session};
+use super::wire::quotable;
 use super::{ImapMailbox, LOGOUT_LIMIT};
 use crate::probe::diagnosis::Quota;
 use async_imap::imap_proto::Response;
@@ -40,11 +41,11 @@ async fn ask(session: &mut Session, limit: Duration) -> Result<Vec<Quota>, Fault
         .command("GETQUOTAROOT \"INBOX\"", limit, |response| {
             if let Response::Quota(quota) = response {
                 quotas.extend(quota.resources.iter().map(|one| Quota {
-                    root: quota.root_name.to_string(),
+                    root: quotable(&quota.root_name),
                     resource: match &one.name {
                         QuotaResourceName::Storage => "STORAGE".to_owned(),
                         QuotaResourceName::Message => "MESSAGE".to_owned(),
-                        QuotaResourceName::Atom(name) => name.to_string(),
+                        QuotaResourceName::Atom(name) => quotable(name),
                     },
                     usage: one.usage,
                     limit: one.limit,

@@ -5,7 +5,8 @@
 //! OK within a limit. The scripted-server tests below are the regression suite for that crate.
 
 use super::wire::{Wire, quotable};
-use async_imap::imap_proto::{MailboxDatum, RequestId, Response, Status};
+use crate::net::{milliseconds, spelled};
+use async_imap::imap_proto::{MailboxDatum, RequestId, Response, ResponseCode, Status};
 use std::fmt;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -13,6 +14,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long a command may take.
 pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+
+/// What is said of bytes that cannot be read: they may be long and hold anything.
+pub(super) const NOT_IMAP: &str = "the server's answer is not IMAP";
 
 /// How long the server may take to begin or end IDLE; a server that answers IDLE with NO leaves a client waiting.
 const IDLE_GRACE: Duration = Duration::from_secs(10);
@@ -39,7 +43,7 @@ pub(super) enum Fault {
         reason: String,
     },
     /// The server did not answer in time.
-    #[error("no answer to {command} within {} s", limit.as_secs_f32())]
+    #[error("no answer to {command} within {}", spelled(*limit))]
     Deadline {
         /// The command's name.
         command: String,
@@ -122,6 +126,8 @@ pub(super) struct Session {
     capabilities: Vec<String>,
     /// Mail was announced that no fetch has asked for yet.
     news: bool,
+    /// UIDVALIDITY, as the server told it last; 0 where it did not since the folder was opened.
+    uid_validity: u32,
     /// Set by everything that leaves the stream in an unknown state: a late answer must not be read as another's.
     broken: bool,
 }
@@ -131,6 +137,7 @@ impl fmt::Debug for Session {
         f.debug_struct("Session")
             .field("capabilities", &self.capabilities)
             .field("news", &self.news)
+            .field("uid_validity", &self.uid_validity)
             .field("broken", &self.broken)
             .finish_non_exhaustive()
     }
@@ -142,6 +149,7 @@ impl Session {
             inner,
             capabilities: Vec::new(),
             news: false,
+            uid_validity: 0,
             broken: false,
         }
     }
@@ -151,7 +159,7 @@ impl Session {
         let mut capabilities = Vec::new();
         self.command("CAPABILITY", limit, |response| {
             if let Response::Capabilities(list) = response {
-                capabilities.extend(list.iter().map(super::connect::capability_name));
+                super::connect::take_names(&mut capabilities, list);
             }
         })
         .await?;
@@ -174,6 +182,16 @@ impl Session {
     /// Whether mail was announced that nobody has asked for yet.
     pub(super) fn has_news(&self) -> bool {
         self.news
+    }
+
+    /// UIDVALIDITY of the folder that is open, as the server told it last; 0 where it did not.
+    pub(super) fn uid_validity(&self) -> u32 {
+        self.uid_validity
+    }
+
+    /// Another folder is about to be opened, or the same anew.
+    pub(super) fn forget_uid_validity(&mut self) {
+        self.uid_validity = 0;
     }
 
     /// Whether an earlier fault made the session unusable.
@@ -214,7 +232,7 @@ impl Session {
             .is_err_and(|fault| !fault.leaves_session_usable());
         tracing::trace!(
             command = %quotable(command),
-            milliseconds = started.elapsed().as_secs_f64() * 1000.0,
+            milliseconds = milliseconds(started.elapsed()),
             result = %result.as_ref().err().map_or_else(|| "OK".to_owned(), ToString::to_string),
             "imap"
         );
@@ -236,7 +254,8 @@ impl Session {
         }
     }
 
-    /// Stores a message in a folder, its name quoted; the UID that it got, where the server tells.
+    /// Stores a message in a folder, its name quoted; the folder's UIDVALIDITY and the message's UID, where the server
+    /// tells.
     ///
     /// # Errors
     /// As [`Session::command`].
@@ -245,7 +264,7 @@ impl Session {
         folder: &str,
         message: &str,
         limit: Duration,
-    ) -> Result<Option<u32>, Fault> {
+    ) -> Result<Option<(u32, u32)>, Fault> {
         self.usable()?;
         self.broken = true;
         let command = format!("APPEND {folder} {{{}}}", message.len());
@@ -260,7 +279,11 @@ impl Session {
         stored
     }
 
-    async fn append_inner(&mut self, command: &str, message: &str) -> Result<Option<u32>, Fault> {
+    async fn append_inner(
+        &mut self,
+        command: &str,
+        message: &str,
+    ) -> Result<Option<(u32, u32)>, Fault> {
         let tag = self.send(command).await?;
         // The server asks for the message (RFC 3501 section 7.5), or says at once that it does not want it.
         loop {
@@ -375,6 +398,7 @@ impl Session {
     }
 
     async fn send(&mut self, command: &str) -> Result<RequestId, Fault> {
+        self.inner.get_mut().command_sent();
         let sent = self.inner.run_command(command).await;
         sent.map_err(|error| self.lost(&error.to_string()))
     }
@@ -386,7 +410,7 @@ impl Session {
             Ok(None) => return Err(self.lost("the server closed the connection")),
             // Its text carries the raw buffer where an answer cannot be parsed.
             Err(error) if error.to_string().contains("during parsing of") => {
-                return Err(self.lost("the server's answer is not IMAP"));
+                return Err(self.lost(NOT_IMAP));
             }
             Err(error) => return Err(self.lost(&error.to_string())),
         };
@@ -406,8 +430,14 @@ impl Session {
                 ..
             } => Said::Bye,
             untagged => {
-                if matches!(untagged, Response::MailboxData(MailboxDatum::Exists(_))) {
-                    self.news = true;
+                match untagged {
+                    Response::MailboxData(MailboxDatum::Exists(_)) => self.news = true,
+                    Response::Data { outcome, .. } => {
+                        if let Some(ResponseCode::UidValidity(value)) = outcome.code {
+                            self.uid_validity = value;
+                        }
+                    }
+                    _ => {}
                 }
                 on(untagged);
                 Said::Other
@@ -447,11 +477,12 @@ impl Session {
     }
 }
 
-/// The UID in `OK [APPENDUID <validity> <uid>] …` (RFC 4315 section 3).
-fn append_uid(reply: &str) -> Option<u32> {
+/// UIDVALIDITY and UID in `OK [APPENDUID <validity> <uid>] …` (RFC 4315 section 3).
+fn append_uid(reply: &str) -> Option<(u32, u32)> {
     let (_, rest) = reply.split_once("[APPENDUID ")?;
     let (code, _) = rest.split_once(']')?;
-    code.split(' ').nth(1)?.parse().ok()
+    let (uid_validity, uid) = code.split_once(' ')?;
+    Some((uid_validity.parse().ok()?, uid.parse().ok()?))
 }
 
 /// The word or two that name a command, for messages: everything behind may be long.

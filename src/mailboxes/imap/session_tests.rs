@@ -103,7 +103,7 @@ async fn a_literal_of_half_a_gigabyte_is_refused_when_it_is_announced() {
     let Err(fault) = outcome("UID FETCH 1 (BODY.PEEK[])", vec![announced]).await else {
         panic!("half a gigabyte was made room for")
     };
-    let expected = "the server's answer is larger than 1048576 bytes";
+    let expected = "the server's answer is larger than 262144 bytes";
     assert_eq!(fault.to_string(), expected);
 }
 
@@ -243,4 +243,57 @@ async fn idle_ends_when_the_run_wants_something_else() {
     let woken = session.idle(in_a_while(), &mut wanted, Heed::NewMail).await;
     assert_eq!(woken, Ok(Woken::Wanted));
     assert!(begun.elapsed() < Duration::from_secs(4));
+}
+
+#[tokio::test]
+async fn brackets_without_end_do_not_use_up_the_stack() {
+    let nested = format!("* 1 FETCH (BODYSTRUCTURE {}", "(".repeat(200_000));
+    let script = vec![On("NOOP", ""), Say(nested)];
+    let (mut session, _server) = session(script).await;
+    let fault = session.command("NOOP", LIMIT, |_| ()).await.unwrap_err();
+    assert!(fault.to_string().contains("nested too deeply"), "{fault}");
+}
+
+/// More lines than any right server has to say, as fast as they go.
+fn flood() -> Line {
+    Say("* OK\r\n".repeat(120_000))
+}
+
+#[tokio::test]
+async fn a_flood_of_short_lines_ends_each_kind_of_wait_with_a_clear_error() {
+    let expected =
+        "the server does not stop sending: more than 100000 lines since the last command";
+    let limit = Duration::from_secs(120);
+    let (mut session, _server) = session(vec![On("NOOP", ""), flood()]).await;
+    let fault = session.command("NOOP", limit, |_| ()).await.unwrap_err();
+    assert_eq!(fault.to_string(), expected);
+    assert!(session.is_broken());
+
+    for heed in [Heed::NewMail, Heed::Nothing] {
+        let script = vec![On("IDLE", "+ idling\r\n"), flood()];
+        let (mut session, _server) = super::super::script::session(script).await;
+        let (_keep, mut wanted) = phase();
+        let end = Instant::now() + limit;
+        let fault = session.idle(end, &mut wanted, heed).await.unwrap_err();
+        assert_eq!(fault.to_string(), expected);
+        assert!(session.is_broken());
+    }
+}
+
+#[tokio::test]
+async fn many_lines_over_several_commands_are_no_flood() {
+    let lines = "* OK\r\n".repeat(60_000) + "{tag} OK done\r\n";
+    let script = vec![
+        On("NOOP", ""),
+        Say(lines.clone()),
+        On("NOOP", ""),
+        Say(lines),
+    ];
+    let (mut session, _server) = session(script).await;
+    let limit = Duration::from_secs(120);
+    for _ in 0..2 {
+        assert_eq!(session.command("NOOP", limit, |_| ()).await, Ok(()));
+        // async-imap would keep what nobody reads.
+        assert!(session.inner.unsolicited_responses.is_empty());
+    }
 }

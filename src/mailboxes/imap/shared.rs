@@ -273,8 +273,10 @@ impl Shared {
         let recognition = state.recognise(&message.fields);
         match recognition {
             Recognition::Ours(ours) => {
-                if let Some(run) = state.runs.get_mut(&ours.claims.token) {
-                    run.seen = true;
+                // The first sight counts. A server that shows the message without end must not fill the run's channel.
+                if let Some(run) = state.runs.get_mut(&ours.claims.token)
+                    && !std::mem::replace(&mut run.seen, true)
+                {
                     // A look from before the send says nothing about this message.
                     let not_before = look
                         .last_clear
@@ -291,7 +293,7 @@ impl Shared {
             }
             Recognition::Quoted { token, reason } => {
                 if let Some(run) = state.runs.get_mut(&token) {
-                    run.quotes += 1;
+                    run.quotes = run.quotes.saturating_add(1);
                     if run.quotes <= MOST_QUOTES {
                         run.tell(Observation::Quoted {
                             folder: look.folder.to_owned(),

@@ -1,8 +1,10 @@
 //! What keeps a mailbox from being read, as a cause that a person can act on.
 
+use super::connect::TAKEN_AS_IN;
 use super::session::Fault;
 use super::wire::quotable;
 use crate::config::plan::{MailboxAuth, MailboxPlan};
+use crate::net::spelled;
 use crate::net::tls::{self, Certificate};
 use crate::probe::verdict::{Cause, CauseCode, Stage};
 use std::io;
@@ -24,6 +26,8 @@ pub(super) enum Step {
     Look(String),
     /// Reading or deleting a message in this folder.
     Handle(String),
+    /// Storing a message in this folder.
+    Store(String),
 }
 
 /// Whether the same thing can go better the next time.
@@ -71,7 +75,7 @@ impl Trouble {
     }
 
     pub(super) fn hangs(step: Step, limit: Duration) -> Self {
-        let detail = format!("no answer within {:.1} s", limit.as_secs_f64());
+        let detail = format!("no answer within {}", spelled(limit));
         Self::new(step, CauseCode::MailboxUnreachable, &detail, Repeat::Soon)
     }
 
@@ -108,7 +112,9 @@ impl Trouble {
                 (CauseCode::MailboxUnreachable, Repeat::Soon)
             }
             // RFC 5530: no room. Gmail means its limits on use by it, which pass.
-            (Fault::No { .. }, Step::Handle(_)) if fault.code().as_deref() == Some("OVERQUOTA") => {
+            (Fault::No { .. }, Step::Handle(_) | Step::Store(_))
+                if fault.code().as_deref() == Some("OVERQUOTA") =>
+            {
                 (CauseCode::MailboxOverQuota, Repeat::Never)
             }
             (_, _) if passing => (CauseCode::MailboxUnreachable, Repeat::Soon),
@@ -174,6 +180,10 @@ impl Trouble {
                 "cannot open folder `{folder}` of `{}` on {endpoint}",
                 plan.username
             ),
+            Step::Store(folder) => format!(
+                "cannot store a message in folder `{folder}` of `{}` on {endpoint}",
+                plan.username
+            ),
             Step::Look(folder) => format!("lost folder `{folder}` on {endpoint}"),
             Step::Handle(folder) => format!("lost folder `{folder}` on {endpoint}"),
         };
@@ -200,9 +210,10 @@ impl Trouble {
             CauseCode::MailboxLoginRefused if self.detail.contains("LOGINDISABLED") => {
                 "the server takes no password on an unencrypted connection: set `tls = \"starttls\"` or `\"implicit\"`".to_owned()
             }
-            CauseCode::MailboxLoginRefused if self.step == Step::Greeting => {
-                "the server takes the connection as logged in already: what stands between, and for whom?".to_owned()
-            }
+            CauseCode::MailboxLoginRefused if self.detail.starts_with(TAKEN_AS_IN) => format!(
+                "what stands between this machine and the server and logs in for it? it may show another account's mail: connect past it, to a server that asks `{}` for its password",
+                plan.username
+            ),
             CauseCode::MailboxLoginRefused => format!(
                 "the password comes from {source}; was it changed on the server?"
             ),

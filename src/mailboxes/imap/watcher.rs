@@ -9,7 +9,7 @@ use super::trouble::{Repeat, Step, Trouble};
 use super::{Account, LOGOUT_LIMIT, fetch, folders};
 use crate::mailboxes::{CleanUp, Cleaned, OpenFailure};
 use crate::probe::looks;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -49,6 +49,8 @@ pub struct Folder {
     /// UIDNEXT when the folder was opened last.
     pub(super) known_next: u32,
     pub(super) session: Option<Session>,
+    /// Counts up with every session: what was read in another is read again before anything is deleted by it.
+    pub(super) session_number: u32,
 }
 
 /// What a run asks of a folder beside watching.
@@ -192,10 +194,12 @@ impl Watcher {
         session.command("NOOP", limit, |_| ()).await?;
         self.last_answer = Instant::now();
         self.round_trip = begun.elapsed();
+        let news = session.take_news();
+        self.same_folder()?;
         let due = self
             .last_fetch
             .is_none_or(|last| last.elapsed() >= FETCH_AT_LEAST);
-        if session.take_news() || due || thoroughly {
+        if news || due || thoroughly {
             self.last_fetch = Some(begun);
             self.read_new(limit).await?;
         }
@@ -215,6 +219,7 @@ impl Watcher {
                 format!("{from}:{}", last - 1)
             };
             let mut next = from;
+            let mut told = HashSet::new();
             let name = self.folder.name.clone();
             let look = Look {
                 folder: &name,
@@ -222,24 +227,45 @@ impl Watcher {
                 last_clear: self.last_clear,
             };
             let (shared, known) = (&self.shared, &mut self.known);
+            let number = self.folder.session_number;
             let session = session(&mut self.folder)?;
             // Judged as they come: a backlog of other people's mail takes no room, and what came before a fault counts.
             let outcome = fetch::fields(session, &set, limit, |message| {
-                if message.uid >= from {
+                if message.uid >= from && (whole || message.uid < last) {
                     next = next.max(message.uid.saturating_add(1));
-                    if let Some(ours) = shared.consider(&look, Instant::now(), &message) {
-                        known.add(message.uid, message.stored_at, ours);
+                    let is_first = told.insert(message.uid);
+                    match shared.consider(&look, Instant::now(), &message) {
+                        Some(ours) if is_first => {
+                            known.add(message.uid, message.stored_at, ours, number);
+                        }
+                        // Told in two ways, a number is nothing to delete by.
+                        _ => known.forget(message.uid),
                     }
                 }
             })
             .await;
             self.folder.next = self.folder.next.max(next);
             outcome?;
+            self.same_folder()?;
             if whole {
                 return Ok(());
             }
             self.folder.next = self.folder.next.max(last);
         }
+    }
+
+    /// Whether the folder is still the one whose messages we know by number: the server may say at any time that it is not.
+    fn same_folder(&self) -> Result<(), Fault> {
+        let Some(session) = &self.folder.session else {
+            return Ok(());
+        };
+        let (was, is) = (self.folder.uid_validity, session.uid_validity());
+        if was == is {
+            return Ok(());
+        }
+        Err(Fault::Lost {
+            reason: format!("the folder was made anew (UIDVALIDITY was {was} and is {is})"),
+        })
     }
 
     /// Waits until the next look is due, in IDLE if that is worth it, or until there is something else to do.
@@ -411,6 +437,7 @@ impl Watcher {
         }
         self.folder.known_next = opened.uid_next;
         self.folder.session = Some(session);
+        self.folder.session_number = self.folder.session_number.wrapping_add(1);
         self.last_fetch = None;
         self.last_answer = Instant::now();
         Ok(())
@@ -495,6 +522,10 @@ impl Watcher {
         if session.command("NOOP", limit, |_| ()).await.is_err() {
             return false;
         }
+        let (was, is) = (self.folder.uid_validity, session.uid_validity());
+        if was != is {
+            return false;
+        }
         if session.has_news() && self.shared.waiting() == 0 {
             match folders::examine(session, &self.folder.name, limit).await {
                 Ok(opened) if opened.uid_validity == self.folder.uid_validity => {
@@ -511,9 +542,9 @@ impl Watcher {
     async fn read(&mut self, token: &str, limit: Duration) -> Option<Vec<u8>> {
         let uid = self.known.uid_of(token)?;
         let session = self.folder.session.as_mut()?;
-        let raw = fetch::message(session, uid, limit).await.ok()?;
+        let message = fetch::message(session, uid, limit).await.ok()?;
         self.last_answer = Instant::now();
-        raw
+        message.map(|message| message.fields)
     }
 
     async fn clean(&mut self, tasks: &[CleanUp], end: Instant) -> Vec<Cleaned> {
