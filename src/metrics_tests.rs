@@ -79,3 +79,36 @@ fn exactly_one_verdict_and_one_cause_are_1() {
         }
     }
 }
+
+/// "All lines for a given metric must be provided as one single group" (text format 0.0.4).
+#[test]
+fn a_page_of_many_probes_has_each_metric_in_one_group_with_every_probe_in_it() {
+    let last = Arc::new(samples::delivered());
+    let count = 2 * TOGETHER + 1;
+    let probes: Vec<_> = (0..count)
+        .map(|number| ProbeMetrics {
+            probe: format!("p{number}"),
+            last: Some(Arc::clone(&last)),
+            last_arrival: Some(Arc::clone(&last)),
+            last_success_at: Some(last.ended_at),
+            next_run_at: None,
+            is_overdue: false,
+        })
+        .collect();
+    let surroundings = crate::probe::surroundings::samples::surroundings();
+    let page = encode_all(&probes, &surroundings).concat();
+    let (mut types, mut series) = (std::collections::BTreeSet::new(), 0);
+    let mut group = "";
+    for line in page.lines().filter(|line| !line.starts_with("# HELP")) {
+        if let Some(described) = line.strip_prefix("# TYPE ") {
+            group = described.strip_suffix(" gauge").unwrap();
+            assert!(types.insert(group), "{group} twice");
+        } else {
+            assert_eq!(line.split(['{', ' ']).next(), Some(group));
+            series += usize::from(line.contains("probe=\"p"));
+        }
+    }
+    let verdicts = format!("{}{{probe=\"p{}\"", VERDICT.name, count - 1);
+    assert_eq!(page.matches(&verdicts).count(), Verdict::ALL.len() + 1);
+    assert_eq!(series % count, 0, "a probe lacks a series");
+}

@@ -10,15 +10,18 @@ use crate::scheduler::Command;
 use crate::scheduler::logbook::Logbook;
 use crate::secret::Secret;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures_util::stream;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use seats::{Seat, Seats};
+use std::convert::Infallible;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -137,13 +140,18 @@ async fn status_page(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> 
 }
 
 /// Rendered beside the runtime's thread: with thousands of probes it takes a while, in which no mailbox would be looked at.
+/// Sent metric by metric, so that the page is in memory but once.
 async fn all_metrics(State(app): State<Arc<App>>) -> Response {
     let rendered = tokio::task::spawn_blocking(move || {
-        let probes: Vec<_> = app.logbook.rows().iter().map(|row| row.metrics()).collect();
-        metrics::encode_all(&probes, &app.logbook.surroundings()) + &app.counters.encode()
+        let mut texts = metrics::encode_all(&app.logbook.metrics(), &app.logbook.surroundings());
+        texts.push(app.counters.encode());
+        texts
     });
     match rendered.await {
-        Ok(text) => text_metrics(text),
+        Ok(texts) => {
+            let texts = stream::iter(texts.into_iter().map(Ok::<_, Infallible>));
+            text_metrics(Body::from_stream(texts))
+        }
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
@@ -182,8 +190,8 @@ async fn health(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-fn text_metrics(text: String) -> Response {
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+fn text_metrics(text: impl Into<Body>) -> Response {
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text.into()).into_response()
 }
 
 fn parameter(query: Option<&str>, name: &str) -> Option<String> {

@@ -2,16 +2,14 @@
 
 use super::{
     DELIVERY, Metric, PROBE, PUSHES, RELOAD_SUCCESS_TIMESTAMP, RELOAD_SUCCESSFUL, RUNS,
-    TICKS_SKIPPED, unix,
+    TICKS_SKIPPED, text, unix,
 };
 use crate::probe::report::Report;
 use crate::probe::verdict::Verdict;
 use crate::sinks::queue::PushResult;
 use chrono::{DateTime, Utc};
 use prometheus::core::Collector;
-use prometheus::{
-    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
 /// From a message that is there at once to one that was greylisted twice; four a decade, where people look.
 const BUCKETS: [f64; 16] = [
@@ -131,10 +129,7 @@ impl Counters {
     /// The text format 0.0.4.
     #[must_use]
     pub fn encode(&self) -> String {
-        let mut text = Vec::new();
-        // Writing to memory does not fail.
-        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
-        String::from_utf8(text).unwrap_or_default()
+        text(&self.registry.gather())
     }
 }
 

@@ -218,6 +218,12 @@ impl Logbook {
         self.state().rows.values().cloned().collect()
     }
 
+    /// Every probe for `/metrics`, by name.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<ProbeMetrics> {
+        self.state().rows.values().map(Row::metrics).collect()
+    }
+
     /// One probe.
     #[must_use]
     pub fn row(&self, probe: &str) -> Option<Row> {
