@@ -18,7 +18,7 @@ use crate::probe::compose::{self, Message};
 use crate::probe::diagnosis::{self, Quota, Standing, Way};
 use crate::probe::path::PathPlan;
 use crate::probe::provider::Word;
-use crate::probe::report::Report;
+use crate::probe::report::{Report, rfc3339};
 use crate::probe::run::{Action, Again, Asking, Event, Limits, Run, Sighting};
 use crate::probe::send::{Acceptance, Failure, Preparation};
 use crate::probe::token::Keyring;
@@ -139,6 +139,7 @@ pub fn log(report: &Report, start_delay: Option<f64>) {
         verdict = report.verdict.name(),
         success = report.success,
         cause = report.cause.as_ref().map(|cause| cause.code.name()),
+        seen_at = report.seen_at.map(rfc3339),
         duration_seconds = report.duration_seconds,
         delivery_seconds = report.delivery_seconds,
         delivery_error_seconds = report.delivery_error_seconds,

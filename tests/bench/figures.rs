@@ -84,7 +84,7 @@ fn site() -> (Site, Stored) {
     });
     // The first delivery makes the Maildir.
     site.run().assert("delivered", None, 0);
-    let stored = Stored::watch(&site.dovecot.maildir());
+    let stored = Stored::watch(&[site.dovecot.maildir()]);
     (site, stored)
 }
 

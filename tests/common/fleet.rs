@@ -6,6 +6,7 @@ use super::process::{open_to_all, signal};
 use super::pushgateway::Pushgateway;
 use super::site::binary;
 use super::stand_ins::StandIns;
+use super::stored::Stored;
 use super::{API_KEY, PASSWORD, free_port, wait_until};
 use mailprobe::demo::brevo::Brevo;
 use mailprobe::demo::ca::{Authority, Pem};
@@ -199,7 +200,7 @@ impl Fleet {
         let mut stream = TcpStream::connect(("127.0.0.1", self.http_port)).ok()?;
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"
         )
         .ok()?;
         let mut answer = String::new();
@@ -223,6 +224,20 @@ impl Fleet {
         sends
             .filter(|one| one.method == "POST" && one.path.ends_with("/smtp/email"))
             .count()
+    }
+
+    /// Watches the inboxes of all mailboxes, as soon as they are there.
+    pub fn watch_stored(&self) -> Stored {
+        let mail = self.path().join("dovecot/mail");
+        let maildir = |number| mail.join(format!("box{number}@example.org/Maildir"));
+        let maildirs: Vec<_> = (0..self.mailboxes).map(maildir).collect();
+        wait_until("every mailbox has been opened", || {
+            maildirs
+                .iter()
+                .all(|one| one.join("new").exists())
+                .then_some(())
+        });
+        Stored::watch(&maildirs)
     }
 
     /// IMAP sessions of the mailbox that has most.

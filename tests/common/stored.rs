@@ -2,24 +2,25 @@
 
 use chrono::{DateTime, Utc};
 use inotify::{Inotify, WatchMask};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-/// Watches a Maildir's `new`; the time by token.
+/// Watches the `new` of Maildirs; the time by token.
 #[derive(Clone)]
 pub struct Stored(Arc<Mutex<BTreeMap<String, DateTime<Utc>>>>);
 
 impl Stored {
-    pub fn watch(maildir: &Path) -> Self {
+    pub fn watch(maildirs: &[PathBuf]) -> Self {
         let stored = Self(Arc::default());
-        let new: PathBuf = maildir.join("new");
         let mut inotify = Inotify::init().unwrap();
-        inotify
-            .watches()
-            .add(&new, WatchMask::MOVED_TO | WatchMask::CREATE)
-            .unwrap();
+        let mask = WatchMask::MOVED_TO | WatchMask::CREATE;
+        let watched: HashMap<_, PathBuf> = maildirs
+            .iter()
+            .map(|maildir| maildir.join("new"))
+            .map(|new| (inotify.watches().add(&new, mask).unwrap(), new))
+            .collect();
         let times = Arc::clone(&stored.0);
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -29,7 +30,8 @@ impl Stored {
                         let at = DateTime::<Utc>::from(SystemTime::now());
                         for event in events {
                             let Some(name) = event.name else { continue };
-                            let raw = std::fs::read_to_string(new.join(name)).unwrap_or_default();
+                            let raw = std::fs::read_to_string(watched[&event.wd].join(name))
+                                .unwrap_or_default();
                             let token = raw
                                 .lines()
                                 .find_map(|line| line.strip_prefix("X-Mailprobe-Token: "));
@@ -49,10 +51,13 @@ impl Stored {
         stored
     }
 
-    /// When the message with this token was stored.
+    /// When the message with this token was stored, if that was seen.
+    pub fn known(&self, token: &str) -> Option<DateTime<Utc>> {
+        self.0.lock().unwrap().get(token).copied()
+    }
+
+    /// The same of a message that will be.
     pub fn at(&self, token: &str) -> DateTime<Utc> {
-        super::wait_until("the message was stored", || {
-            self.0.lock().unwrap().get(token).copied()
-        })
+        super::wait_until("the message was stored", || self.known(token))
     }
 }

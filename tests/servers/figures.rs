@@ -9,7 +9,7 @@ fn site() -> (Site, Stored) {
     let site = Site::start();
     // The first delivery makes the Maildir.
     site.run().assert("delivered", None, 0);
-    let stored = Stored::watch(&site.dovecot.maildir());
+    let stored = Stored::watch(&[site.dovecot.maildir()]);
     (site, stored)
 }
 

@@ -370,7 +370,7 @@ fn a_message_that_rspamd_marks_and_sieve_files_is_told_by_score_symbols_and_sele
     );
     site.dovecot
         .doveadm(&["mailbox", "status", "-u", "spam@example.org", "all", "Junk"]);
-    let stored = Stored::watch(&site.dovecot.maildir().join(".Junk"));
+    let stored = Stored::watch(&[site.dovecot.maildir().join(".Junk")]);
     let _postfix = site.behind(&format!(
         "smtpd_milters = inet:127.0.0.1:{}\nmilter_default_action = tempfail",
         rspamd.milter_port
