@@ -18,6 +18,11 @@ pub struct Alertmanager {
 impl Alertmanager {
     /// With these inhibitions; notifies at once.
     pub fn start(parent: &Path, inhibitions: &str) -> Self {
+        Self::start_waiting(parent, inhibitions, "0s")
+    }
+
+    /// The same with a `group_wait`.
+    pub fn start_waiting(parent: &Path, inhibitions: &str, group_wait: &str) -> Self {
         let directory = parent.join("alertmanager");
         std::fs::create_dir_all(&directory).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -48,7 +53,7 @@ impl Alertmanager {
             }
         });
         let config = format!(
-            "route: {{ receiver: hook, group_by: [alertname, probe], group_wait: 0s, group_interval: 1s, repeat_interval: 1h }}\n\
+            "route: {{ receiver: hook, group_by: [alertname, probe], group_wait: {group_wait}, group_interval: 1s, repeat_interval: 1h }}\n\
              receivers:\n- name: hook\n  webhook_configs: [{{ url: \"http://127.0.0.1:{hook}/\" }}]\n{inhibitions}"
         );
         let file = directory.join("alertmanager.yml");

@@ -215,6 +215,24 @@ fn a_dead_probe_whose_last_run_was_a_success_is_told_within_the_hour() {
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
+fn a_probe_that_dies_in_any_state_is_told_whatever_it_left_behind() {
+    let mut waiting = Story::begin();
+    waiting.overdue().wait(55).fires(&["MailProbeStale"]);
+    tell(&waiting);
+    for (verdict, cause) in [
+        ("late", "delayed_on_the_way"),
+        ("missing", "unknown"),
+        ("refused", "sender_failed"),
+        ("undetermined", "mailbox_unreachable"),
+    ] {
+        let mut story = Story::begin();
+        story.run(verdict, cause).wait(60);
+        tell(story.fires(&["MailProbeStale"]));
+    }
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
 fn a_dead_probe_whose_schedule_is_not_known_is_told_all_the_same() {
     let mut story = Story::begin();
     story.set("mailprobe_next_run_timestamp_seconds", f64::NAN);
