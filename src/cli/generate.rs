@@ -128,6 +128,9 @@ fn man(name: Option<&str>) -> Result<String, String> {
     };
     let mut text = Vec::new();
     clap_mangen::Man::new(page)
+        // An empty one, in quotes: without them the version would stand in its place.
+        .date("\"\"")
+        .source(concat!("mailprobe ", env!("CARGO_PKG_VERSION")))
         .render(&mut text)
         .map_err(|error| format!("error: cannot write the page: {error}"))?;
     Ok(String::from_utf8_lossy(&text).into_owned())

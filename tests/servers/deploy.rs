@@ -270,6 +270,67 @@ fn each_shell_reads_its_completions() {
     }
 }
 
+/// What a shell offers for the beginning of a command, when it has read the completions for it.
+#[track_caller]
+fn offered(shell: &str, ask: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("completions");
+    std::fs::write(&script, generated(&["completions", shell])).unwrap();
+    let source = format!("source {}\n{ask}", script.display());
+    process::run(Command::new(shell).args(["-c", &source]))
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn bash_and_fish_complete_a_command_of_a_command() {
+    let bash = "COMP_WORDS=(mailprobe generate pro) COMP_CWORD=2
+        _mailprobe mailprobe pro generate; echo ${COMPREPLY[*]}";
+    assert_eq!(offered("bash", bash), "prometheus-rules\n");
+    let fish = offered("fish", "complete -C 'mailprobe generate pro'");
+    assert!(fish.starts_with("prometheus-rules\t"), "{fish}");
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn mandoc_and_groff_read_every_page_of_the_manual() {
+    let help = Command::new(binary()).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let (_, commands) = help.split_once("\nCommands:\n").unwrap();
+    let (commands, _) = commands.split_once("\n\n").unwrap();
+    let names = commands
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|name| !name.is_empty() && *name != "help");
+    let mut pages = vec![generated(&["man"])];
+    pages.extend(names.map(|name| generated(&["man", name])));
+    assert_eq!(pages.len(), 8);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("page.1");
+    for page in pages {
+        std::fs::write(&file, &page).unwrap();
+        let lint = Command::new("mandoc")
+            .args(["-T", "lint", "-W", "warning"])
+            .arg(&file)
+            .output()
+            .expect("mandoc is there: tests/run installs it");
+        // Line breaks beside gaps are how clap_mangen writes; they do nothing.
+        let said = String::from_utf8(lint.stdout).unwrap();
+        let faults: Vec<&str> = said
+            .lines()
+            .filter(|line| {
+                !line.contains("skipping paragraph macro: br ") && !line.contains("missing date")
+            })
+            .collect();
+        assert!(faults.is_empty(), "{faults:#?}\n{page}");
+        let said = process::run(
+            Command::new("groff")
+                .args(["-man", "-ww", "-z", "-Tutf8"])
+                .arg(&file),
+        );
+        assert_eq!(said, "", "{page}");
+    }
+}
+
 #[test]
 #[ignore = "needs servers: run tests/run"]
 fn the_bill_of_materials_names_what_is_linked_with_licence_and_checksum() {
