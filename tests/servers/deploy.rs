@@ -137,6 +137,31 @@ fn a_fault_in_an_object_is_found_by_its_schema() {
     }
 }
 
+// It is not to be had for other machines.
+#[cfg(target_arch = "x86_64")]
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn terraform_makes_the_same_objects_in_the_namespace_and_with_the_image_that_it_is_told() {
+    let config = deploy("mailprobe.toml");
+    let manifests = generated(&["kubernetes", "--config", config.to_str().unwrap()]);
+    let image = "registry.example.org/mailprobe@sha256:5ae1";
+    let mut lines = tools::terraformed(&deploy("terraform"), &manifests, "monitoring", image);
+    assert_eq!(lines.remove(0), "terraform 1.15.5 formatted None");
+    let objects = lines.join("\n---\n");
+    assert_eq!(
+        tools::verdicts_on_objects(&objects).join(", "),
+        "ConfigMap ok, CronJob ok, NetworkPolicy ok, ServiceAccount ok"
+    );
+    for line in &lines {
+        let object: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(object["metadata"]["namespace"], "monitoring", "{line}");
+        if object["kind"] == "CronJob" {
+            let pod = &object["spec"]["jobTemplate"]["spec"]["template"]["spec"];
+            assert_eq!(pod["containers"][0]["image"], image, "{line}");
+        }
+    }
+}
+
 #[test]
 #[ignore = "needs servers: run tests/run"]
 fn mermaid_parses_every_diagram_of_the_readme() {

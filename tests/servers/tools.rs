@@ -1,4 +1,5 @@
-//! What the tests run that is neither a server nor Debian's: kubectl, schemas of Kubernetes, Mermaid's parser.
+//! What the tests run that is neither a server nor Debian's: kubectl, schemas of Kubernetes, Terraform,
+//! Mermaid's parser.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -77,4 +78,17 @@ pub fn unknown_to_grafana(dashboard: &str) -> Vec<String> {
     let mut command = Command::new("/usr/bin/python3");
     command.arg(script("dashboard.py")).arg(directory());
     said(command, dashboard)
+}
+
+/// What Terraform makes of this module and these manifests: a line about itself and the file, then an object a line.
+#[cfg(target_arch = "x86_64")]
+#[track_caller]
+pub fn terraformed(module: &Path, manifests: &str, namespace: &str, image: &str) -> Vec<String> {
+    // Debian's own.
+    let mut command = Command::new("/usr/bin/python3");
+    command
+        .arg(script("terraform.py"))
+        .args([&directory(), module])
+        .args([namespace, image]);
+    said(command, manifests)
 }
