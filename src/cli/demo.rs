@@ -29,10 +29,10 @@ Examples:
   mailprobe demo --hold                  then, elsewhere: mailprobe run --config THE-FILE-THAT-IT-NAMES"
 )]
 pub(super) struct Arguments {
-    /// Play an incident
+    /// Play an incident; --list-faults names them
     #[arg(long, value_name = "NAME", hide_possible_values = true)]
     fault: Option<Fault>,
-    /// List the incidents
+    /// List the incidents, and what each comes to
     #[arg(long)]
     list_faults: bool,
     /// Keep the world running after the run, for runs from elsewhere

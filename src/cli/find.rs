@@ -48,15 +48,16 @@ enum Format {
     Json,
 }
 
-/// A token, or what was copied around it: a whole Subject, a line of a log.
+/// The token in a text that may be more of what it was copied from: a whole Subject, a line of a log.
 fn token(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() {
-        return Err(
-            "is empty; a token looks like e2e-probe-aevjoulmagrbbmul6yaaaboagtlbirqtufvjvvnhv4, and `mailprobe run` shows it in its last line"
-                .to_owned(),
-        );
-    }
-    Ok(token::find(text).unwrap_or_else(|| text.trim().to_owned()))
+    token::find(text).ok_or_else(|| {
+        let what = if text.trim().is_empty() {
+            "is empty"
+        } else {
+            "has no token in it"
+        };
+        format!("{what}; a whole token looks like e2e-probe-aevjoulmagrbbmul6yaaaboagtlbirqtufvjvvnhv4, and `mailprobe run` shows it in its last line")
+    })
 }
 
 /// Carries the command out; the exit code.
@@ -67,7 +68,7 @@ pub(super) async fn run(arguments: &Arguments, common: &Common) -> u8 {
     };
     let Some(claims) = plan.keyring.verify(&arguments.token) else {
         return fault(&format!(
-            "error: `{}` is no token of a probe in {}\nhint: copy it whole; was the key changed? list the old one in `previous_token_keys`",
+            "error: `{}` is no token of a probe in {}\nhint: is it of another config? was the key changed? list the old one in `previous_token_keys`",
             &arguments.token,
             plan.source.display()
         ));

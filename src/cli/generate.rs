@@ -121,10 +121,17 @@ fn man(name: Option<&str>) -> Result<String, String> {
     program.build();
     let page = match name {
         None => program,
-        Some(name) => program
-            .find_subcommand(name)
-            .ok_or_else(|| format!("error: there is no command `{name}`"))?
-            .clone(),
+        Some(name) => match program.find_subcommand(name) {
+            Some(command) => command.clone(),
+            None => {
+                let names = program.get_subcommands().map(clap::Command::get_name);
+                let names: Vec<_> = names.filter(|name| *name != "help").collect();
+                return Err(format!(
+                    "error: there is no command `{name}`; there are: {}",
+                    names.join(", ")
+                ));
+            }
+        },
     };
     let mut text = Vec::new();
     clap_mangen::Man::new(page)

@@ -5,7 +5,7 @@ use super::{Common, USAGE};
 use crate::config::{self, ConfigError};
 use crate::probe::arrival::{self, Arrival, Trust};
 use crate::probe::auth_results;
-use crate::probe::header::{self, FIELD_LIMIT, HEADER_LIMIT};
+use crate::probe::header::{self, FIELD_LIMIT, Field, HEADER_LIMIT};
 use crate::probe::path::PathPlan;
 use crate::probe::report::{AuthResult, Authentication, Hop, MethodResult, Spam, rfc3339};
 use crate::probe::token::{self, Claims, Keyring};
@@ -74,20 +74,30 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> u8 {
             return USAGE;
         }
     };
+    let name = match arguments.file.as_str() {
+        "-" => "stdin".to_owned(),
+        file => format!("`{file}`"),
+    };
     let raw = match read(&arguments.file) {
         Ok(raw) => raw,
         Err(error) => {
-            output::error(&format!("error: cannot read `{}`: {error}", arguments.file));
+            output::error(&format!("error: cannot read {name}: {error}"));
             return USAGE;
         }
     };
-    if !header::fields(&raw)
-        .iter()
-        .any(|field| field.is("From") || field.is("Received") || field.is("Date"))
-    {
+    let is_field = |field: &Field| {
+        ["From", "Received", "Date"]
+            .iter()
+            .any(|name| field.is(name))
+    };
+    if !header::fields(&raw).iter().any(is_field) {
+        let why = if raw.is_empty() {
+            "is empty"
+        } else {
+            "is no message: no From, Date or Received field at its beginning"
+        };
         output::error(&format!(
-            "error: `{}` is no message: no From, Date or Received field at its beginning\nhint: save the message with its header (\"show original\", \"view source\")",
-            arguments.file
+            "error: {name} {why}\nhint: save the message with its header (\"show original\", \"view source\")"
         ));
         return USAGE;
     }

@@ -24,7 +24,7 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub enum ConfigError {
     /// There is no file at any of the places where one is looked for.
     #[error(
-        "error: no config found: looked for {}\nhint: name one with --config FILE; `mailprobe demo` needs none",
+        "error: no config found: looked for {}\nhint: name one with --config FILE, or begin with `mailprobe generate config > mailprobe.toml`; `mailprobe demo` needs none",
         .0.iter().map(|path| format!("`{}`", path.display())).collect::<Vec<_>>().join(" and ")
     )]
     NotFound(Vec<PathBuf>),

@@ -103,14 +103,13 @@ mod tests {
         let mut seats = Seats::new(3);
         for number in 0..5 {
             let guest = Guest(number, gone.clone());
-            seats
-                .take(|seat| async move {
-                    let _guest = guest;
-                    // The first two have sent their requests.
-                    let _at_work = (number < 2).then(|| seat.at_work());
-                    pending::<()>().await;
-                })
-                .await;
+            let taken = seats.take(|seat| async move {
+                let _guest = guest;
+                // The first two have sent their requests.
+                let _at_work = (number < 2).then(|| seat.at_work());
+                pending::<()>().await;
+            });
+            timeout(Duration::from_secs(60), taken).await.unwrap();
             tokio::task::yield_now().await;
         }
         assert_eq!((told.recv().await, told.recv().await), (Some(2), Some(3)));

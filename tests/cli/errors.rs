@@ -8,7 +8,7 @@ fn without_a_config_the_places_are_named_where_one_was_looked_for() {
     assert_eq!(
         ran.stderr,
         "error: no config found: looked for `mailprobe.toml` and `/etc/mailprobe/mailprobe.toml`\n\
-         hint: name one with --config FILE; `mailprobe demo` needs none\n"
+         hint: name one with --config FILE, or begin with `mailprobe generate config > mailprobe.toml`; `mailprobe demo` needs none\n"
     );
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
 }

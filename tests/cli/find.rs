@@ -83,17 +83,27 @@ fn a_message_that_is_not_where_it_should_be_is_a_finding() {
 fn what_is_no_token_of_ours_is_wrong_usage() {
     let stage = Stage::new(None);
     let config = stage.config();
+    let config = config.to_str().unwrap();
     let foreign = "e2e-probe-aevjoulmagrbbmul6yaaaboagtlbirqtufvjvvnhv4";
-    for token in ["nonsense", foreign] {
-        let ran = run(&["find", "--config", config.to_str().unwrap(), token]);
+    for (token, said) in [
+        (
+            foreign,
+            format!("error: `{foreign}` is no token of a probe in {config}\n"),
+        ),
+        (
+            "nonsense",
+            "has no token in it; a whole token looks like e2e-probe-".to_owned(),
+        ),
+        // Its end was not copied.
+        (
+            &foreign[..40],
+            "has no token in it; a whole token looks like e2e-probe-".to_owned(),
+        ),
+    ] {
+        let ran = run(&["find", "--config", config, token]);
         assert_eq!(ran.code, Some(2), "{ran:#?}");
         assert_eq!(ran.stdout, "");
-        assert!(
-            ran.stderr
-                .contains(&format!("`{token}` is no token of a probe in")),
-            "{}",
-            ran.stderr
-        );
+        assert!(ran.stderr.contains(&said), "{said} in {}", ran.stderr);
     }
     assert!(stage.world().brevo().state().requests.is_empty());
 }

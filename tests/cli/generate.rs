@@ -103,7 +103,10 @@ fn what_the_config_does_not_name_is_asked_for_as_the_config_asks() {
     );
     let ran = run(&["generate", "man", "nonsense"]);
     assert_eq!(ran.code, Some(2));
-    assert_eq!(ran.stderr, "error: there is no command `nonsense`\n");
+    assert_eq!(
+        ran.stderr,
+        "error: there is no command `nonsense`; there are: run, serve, check, find, demo, inspect, generate\n"
+    );
 }
 
 /// The types of sender that the README explains, and not the example.

@@ -76,8 +76,14 @@ fn wrong_usage_ends_with_2_and_says_what_is_wrong_on_stderr() {
         ),
         (&["run", "--timeout", "0s"], "must be more than zero"),
         (&["run", "--timeout", "2days"], "must be at most 24h"),
-        (&["find", ""], "is empty; a token looks like e2e-probe-"),
-        (&["find", " "], "is empty; a token looks like e2e-probe-"),
+        (
+            &["find", ""],
+            "is empty; a whole token looks like e2e-probe-",
+        ),
+        (
+            &["find", " "],
+            "is empty; a whole token looks like e2e-probe-",
+        ),
         (&["run", "--push", "--no-push"], "cannot be used with"),
         (
             &["run", "--output", "xml"],

@@ -159,7 +159,12 @@ fn a_token_is_verified_where_the_keys_are_at_hand_and_one_of_another_key_is_a_fi
 #[test]
 fn what_is_no_message_or_no_file_is_wrong_usage() {
     for (arguments, stdin, error) in [
-        (vec!["-"], "not a message\n", "is no message"),
+        (vec!["-"], "not a message\n", "error: stdin is no message"),
+        (
+            vec!["-"],
+            "",
+            "error: stdin is empty\nhint: save the message with its header",
+        ),
         (
             vec!["/nowhere.eml"],
             "",

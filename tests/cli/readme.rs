@@ -173,12 +173,14 @@ fn every_command_of_the_readme_is_one_that_the_program_takes() {
     assert!(calls.len() >= 20, "{calls:#?}");
     let mut refused = Vec::new();
     for call in calls {
-        // What stands for a word of a closed list.
+        // What stands for a word of a closed list, or of a certain form.
         let mut arguments: Vec<&str> = call.iter().map(String::as_str).collect();
         for argument in &mut arguments {
-            if *argument == "NAME" {
-                *argument = "junked";
-            }
+            *argument = match *argument {
+                "NAME" => "junked",
+                "TOKEN" => "e2e-probe-aevjoulmagrbbmul6yaaaboagtlbirqtufvjvvnhv4",
+                other => other,
+            };
         }
         // Read like the rest, and then nothing is done.
         arguments.push("--help");
