@@ -1,5 +1,6 @@
 //! Lines over a connection: bounded, within a limit, and without what came in clear text once TLS begins.
 
+use crate::net::spelled;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -38,7 +39,7 @@ impl fmt::Display for NoLine {
         match self {
             Self::Closed => f.write_str("the server closed the connection"),
             Self::Reset => f.write_str("the server reset the connection"),
-            Self::Silent(waited) => write!(f, "no answer within {} s", waited.as_secs()),
+            Self::Silent(waited) => write!(f, "no answer within {}", spelled(*waited)),
             Self::Broken(reason) => f.write_str(reason),
         }
     }

@@ -5,6 +5,7 @@ use super::lines::{Io, Lines, NoLine, Noting};
 use crate::config::plan::ListenerPlan;
 use crate::net::http::quotable;
 use crate::net::proxy_protocol::{self, Version};
+use crate::net::spelled;
 use crate::net::tls::certificate_fault;
 use crate::probe::listener::{Fault, Opening, Trouble, judge_opening};
 use rustls_pki_types::ServerName;
@@ -70,8 +71,8 @@ pub(super) async fn connect(plan: &ListenerPlan) -> Result<TcpStream, Trouble> {
         }
         Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed(format!(
-            "no answer within {} s",
-            CONNECT_LIMIT.as_secs()
+            "no answer within {}",
+            spelled(CONNECT_LIMIT)
         ))),
     }
 }

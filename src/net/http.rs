@@ -1,5 +1,6 @@
 //! One way to HTTP: every answer bounded in size and time, no redirect followed, certificates checked.
 
+use super::spelled;
 use super::tls::{CertificateFault, Tls, TlsError, certificate_fault};
 use crate::secret::{redact, remember};
 use chrono::{DateTime, Utc};
@@ -40,8 +41,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Body, as far as it was read.
     pub body: Vec<u8>,
-    /// Whether the body came whole and within bounds.
-    pub is_complete: bool,
+    /// Why the end of the body is missing, as a clause; none where it came whole.
+    pub cut: Option<String>,
 }
 
 /// Why there is no answer.
@@ -93,7 +94,7 @@ impl Http {
         let end = Instant::now() + limit;
         let begun = Instant::now();
         let answer = match timeout_at(end, request.send()).await {
-            Ok(Ok(response)) => Ok(read(response, end).await),
+            Ok(Ok(response)) => Ok(read(response, end, limit).await),
             Ok(Err(error)) => Err(self.fault(error)),
             Err(_) => Err(Fault::TimedOut(limit)),
         };
@@ -146,24 +147,28 @@ impl Http {
     }
 }
 
-async fn read(mut response: Response, end: Instant) -> Answer {
+async fn read(mut response: Response, end: Instant, limit: Duration) -> Answer {
     let mut answer = Answer {
         status: response.status().as_u16(),
         headers: response.headers().clone(),
         body: Vec::new(),
-        is_complete: false,
+        cut: None,
     };
     loop {
-        match timeout_at(end, response.chunk()).await {
+        answer.cut = match timeout_at(end, response.chunk()).await {
             Ok(Ok(Some(chunk))) if answer.body.len() + chunk.len() <= LARGEST_BODY => {
                 answer.body.extend_from_slice(&chunk);
+                continue;
             }
-            Ok(Ok(None)) => {
-                answer.is_complete = true;
-                return answer;
+            Ok(Ok(Some(_))) => Some(format!("it goes on beyond {LARGEST_BODY} bytes")),
+            Ok(Ok(None)) => None,
+            Ok(Err(error)) => {
+                let error = chain(&error.without_url());
+                Some(format!("the connection broke off: {error}"))
             }
-            _ => return answer,
-        }
+            Err(_) => Some(format!("it has no end within {}", spelled(limit))),
+        };
+        return answer;
     }
 }
 
@@ -197,7 +202,7 @@ impl std::fmt::Display for Fault {
             Self::Unreachable(reason) => write!(f, "no connection: {reason}"),
             Self::Certificate(fault) => f.write_str(&fault.reason),
             Self::TimedOut(limit) => {
-                write!(f, "no answer within {} s", limit.as_secs_f64().round())
+                write!(f, "no answer within {}", spelled(*limit))
             }
             Self::Broken(reason) => write!(f, "the connection broke off: {reason}"),
         }
@@ -305,10 +310,14 @@ mod tests {
     async fn an_answer_without_its_whole_body_keeps_its_status() {
         let begun = b"HTTP/1.1 201 Created\r\nContent-Length: 50\r\n\r\n{\"mess";
         let answer = ask(&answering(begun, false).await).await.unwrap();
-        assert_eq!((answer.status, answer.is_complete), (201, false));
+        assert_eq!(answer.status, 201);
+        let cut = answer.cut.unwrap();
+        assert!(cut.starts_with("the connection broke off: "), "{cut}");
+        let answer = ask(&answering(begun, true).await).await.unwrap();
+        let cut = answer.cut.as_deref();
         assert_eq!(
-            ask(&answering(begun, true).await).await.unwrap().status,
-            201
+            (answer.status, cut),
+            (201, Some("it has no end within 300 ms"))
         );
     }
 

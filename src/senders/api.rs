@@ -161,7 +161,19 @@ impl Api {
             )
         };
         match answer.status {
-            // Somebody else's, or the end is missing.
+            200..=299 if answer.cut.is_some() => Refusal {
+                taken: Taken::Unknown,
+                retry: self.repeat(),
+                ..Refusal::new(
+                    CauseCode::SenderFailed,
+                    format!(
+                        "began to answer, and the rest was lost ({})",
+                        answer.cut.as_deref().unwrap_or_default()
+                    ),
+                    "the mailbox decides whether the message was taken; what stands between, such as a proxy?",
+                )
+            },
+            // Somebody else's.
             200..=299 => Refusal {
                 taken: Taken::Unknown,
                 retry: self.repeat(),

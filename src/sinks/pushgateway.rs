@@ -107,7 +107,7 @@ impl Pushgateway {
             again,
         };
         Err(match answer.status {
-            200 | 202 => return Ok(()),
+            200 | 202 => return taken(answer),
             400 if said.contains("HTTP request to an HTTPS server") => {
                 refusal("the gateway speaks TLS: write https:// in `url`", false)
             }
@@ -279,6 +279,29 @@ impl Pushgateway {
             Some(HttpCredentials::Bearer(token)) => request.bearer_auth(token.value.expose()),
             None => request,
         }
+    }
+}
+
+/// A Pushgateway says 200, or 202 where it checks nothing, and no more: words beside it are another server's.
+fn taken(answer: &Answer) -> Result<(), Refusal> {
+    let status = answer.status;
+    if !answer.body.trim_ascii().is_empty() {
+        return Err(Refusal {
+            error: format!(
+                "HTTP {status} with a page instead of the empty answer of a Pushgateway: {}",
+                answer.quote()
+            ),
+            hint: "does `url` lead to the gateway? a log-in page, a proxy or another web server answers there".to_owned(),
+            again: false,
+        });
+    }
+    match &answer.cut {
+        None => Ok(()),
+        Some(cut) => Err(Refusal {
+            error: format!("HTTP {status}, and the end of the answer is missing: {cut}"),
+            hint: "is it overloaded, or is something in between?".to_owned(),
+            again: true,
+        }),
     }
 }
 

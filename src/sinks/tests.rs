@@ -163,6 +163,49 @@ async fn what_a_repeat_cannot_mend_is_not_repeated() {
 }
 
 #[tokio::test]
+async fn a_page_is_no_push_whatever_its_status() {
+    let endless = "HTTP/1.1 200 OK\r\n\r\n<html>".to_owned() + &"x".repeat(2 * 1024 * 1024);
+    for (response, attempts, says) in [
+        (
+            Response::text(200, "<html><title>Sign in</title>"),
+            1,
+            "HTTP 200 with a page instead of the empty answer of a Pushgateway: <html><title>Sign in",
+        ),
+        (
+            Response::text(202, "OK"),
+            1,
+            "HTTP 202 with a page instead of the empty answer",
+        ),
+        (
+            Response::Bytes(endless.into_bytes()),
+            1,
+            "HTTP 200 with a page instead of the empty answer of a Pushgateway: <html>xxx",
+        ),
+        (
+            Response::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".to_vec()),
+            3,
+            "HTTP 200, and the end of the answer is missing: the connection broke off",
+        ),
+    ] {
+        let (url, heard) = listening(move |_, _| response.clone()).await;
+        let push = gateway(&url).push(&samples::delivered(), LIMIT).await;
+        let error = push.error.unwrap();
+        assert!(error.starts_with(says), "{error}");
+        assert!(error.len() < 500, "{error}");
+        assert_eq!((push.ok, push.attempts), (false, attempts), "{error}");
+        assert!(push.hint.is_some());
+        assert_eq!(
+            heard.lock().unwrap().len(),
+            usize::try_from(attempts).unwrap()
+        );
+    }
+    for blank in ["", "\n"] {
+        let (url, _) = listening(move |_, _| Response::text(200, blank)).await;
+        assert!(gateway(&url).push(&samples::delivered(), LIMIT).await.ok);
+    }
+}
+
+#[tokio::test]
 async fn a_group_whose_type_clashes_is_named_with_the_command_that_deletes_it() {
     let groups = json!({ "status": "success", "data": [
         { "labels": { "job": "other" }, "go_goroutines": { "type": "GAUGE" } },
@@ -283,6 +326,7 @@ async fn a_long_sentence_is_cut_and_awkward_letters_arrive() {
 #[tokio::test]
 async fn only_200_with_ok_true_is_success_and_nothing_that_was_received_is_sent_again() {
     let not_found = json!({ "ok": false, "msg": "Monitor not found or not active." });
+    let endless = "HTTP/1.1 200 OK\r\n\r\n".to_owned() + &"x".repeat(2 * 1024 * 1024);
     for (response, says) in [
         (
             Response::text(200, "<!DOCTYPE html>"),
@@ -295,6 +339,14 @@ async fn only_200_with_ok_true_is_success_and_nothing_that_was_received_is_sent_
         (
             Response::json(200, &not_found),
             "HTTP 200 Monitor not found or not active.",
+        ),
+        (
+            Response::Bytes(endless.into_bytes()),
+            "HTTP 200, and the end of the answer is missing: it goes on beyond 524288 bytes",
+        ),
+        (
+            Response::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{\"ok".to_vec()),
+            "HTTP 200, and the end of the answer is missing: the connection broke off",
         ),
         (Response::json(201, &json!({ "ok": true })), "HTTP 201"),
         (Response::text(502, "Bad Gateway"), "HTTP 502 Bad Gateway"),
@@ -362,8 +414,11 @@ async fn a_gateway_behind_a_private_ca_is_reached_with_its_ca_file_and_named_wit
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let tls = authority.acceptor(&["127.0.0.1"]).unwrap();
-    tokio::spawn(serve(listener, Some(tls), |_| async {
-        Response::json(200, &json!({ "ok": true }))
+    tokio::spawn(serve(listener, Some(tls), |request: Request| async move {
+        match request.method.as_str() {
+            "POST" => Response::text(200, ""),
+            _ => Response::json(200, &json!({ "ok": true })),
+        }
     }));
     for with_ca in [true, false] {
         let mut plan = gateway_plan(&url);

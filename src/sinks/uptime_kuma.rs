@@ -127,6 +127,13 @@ fn outcome(answer: &Answer) -> Result<(), Refusal> {
     let words = said.as_ref().and_then(|said| said.msg.clone());
     let (error, hint) = match (answer.status, said.and_then(|said| said.ok)) {
         (200, Some(true)) => return Ok(()),
+        (200, None) if answer.cut.is_some() => (
+            format!(
+                "HTTP 200, and the end of the answer is missing: {}",
+                answer.cut.as_deref().unwrap_or_default()
+            ),
+            "whether the push was taken is unknown; what stands between, such as a proxy?",
+        ),
         (200, None) => (
             "HTTP 200 with a page instead of an answer".to_owned(),
             "`push_url` does not lead to the push API: copy it again from the monitor's page",

@@ -497,7 +497,7 @@ fn brevo_hangs() {
         settings.late_after = "5s".to_owned();
         settings.brevo_port = Some(port);
     });
-    stage.shows(1, "external: refused: cannot hand the message to brevo `https://HANGS/v3`: no answer within N s
+    stage.shows(1, "external: refused: cannot hand the message to brevo `https://HANGS/v3`: no answer within N s; whether the message was taken is unknown, and it is not in `INBOX`, `Junk`
   cause: sender_failed
   evidence: the message did not arrive
   evidence: cannot ask brevo `https://HANGS/v3`: no answer within N s

@@ -3,6 +3,7 @@
 use super::{Evidence, Handover, Way};
 use crate::probe::provider::{Event, Kind, Reply, Word};
 use crate::probe::verdict::{Cause, CauseCode, Stage};
+use std::fmt::Write;
 
 /// Why the sender has no message, if it has none.
 pub(super) fn not_taken(evidence: &Evidence) -> Option<Cause> {
@@ -12,6 +13,12 @@ pub(super) fn not_taken(evidence: &Evidence) -> Option<Cause> {
         Handover::Unknown(_) if evidence.provider.decisive().is_some() => return None,
         Handover::Unknown(failure) => {
             let mut cause = failure.cause.clone();
+            // Where the mailbox could not be read, that is the cause.
+            let _ = write!(
+                cause.summary,
+                "; whether the message was taken is unknown, and it is not in {}",
+                folders(evidence)
+            );
             cause.evidence.push("the message did not arrive".to_owned());
             match &evidence.provider {
                 Word::Events(_) => cause.evidence.push(format!(

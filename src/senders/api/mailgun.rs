@@ -50,8 +50,6 @@ pub(super) fn read(answer: &Answer, domain: &str) -> Reading {
             "correct `base_url`: it is https://api.mailgun.net or https://api.eu.mailgun.net, without a path",
         )
         .into(),
-        // Cut off behind the status line.
-        (200, None) if !answer.is_complete => Reading::Taken(None),
         (404, _) => Refusal::new(
             CauseCode::SenderUnauthorized,
             format!("does not know the domain `{domain}`"),

@@ -76,7 +76,6 @@ pub(super) fn request(
 pub(super) fn read(answer: &Answer) -> Reading {
     let Some(body) = answer.json::<Body>() else {
         return match answer.status {
-            200 if !answer.is_complete => Reading::Taken(None),
             403 => Refusal::new(
                 CauseCode::SenderUnauthorized,
                 "does not allow this account to send",

@@ -54,7 +54,6 @@ pub(super) fn read(answer: &Answer) -> Reading {
     match (answer.status, body.error_code) {
         (200, Some(0)) => Reading::Taken(body.message_id),
         (200, None) if body.message_id.is_some() => Reading::Taken(body.message_id),
-        (200, None) if !answer.is_complete => Reading::Taken(None),
         // A code is meant whatever the status: a no can come with 200, too.
         (_, Some(code)) if code != 0 => of_code(code, answer),
         _ => Reading::Usual,

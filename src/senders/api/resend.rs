@@ -53,9 +53,6 @@ pub(super) fn read(answer: &Answer) -> Reading {
     if let (200 | 201, Some(accepted)) = (answer.status, answer.json::<Accepted>()) {
         return Reading::Taken(Some(accepted.id));
     }
-    if answer.status == 200 && !answer.is_complete {
-        return Reading::Taken(None);
-    }
     let refused: Refused = answer.json().unwrap_or_default();
     let wait = || {
         answer

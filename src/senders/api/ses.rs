@@ -103,7 +103,6 @@ fn encoded(from: &Author) -> String {
 pub(super) fn read(answer: &Answer, region: &str) -> Reading {
     match (answer.status, answer.json::<Accepted>()) {
         (200, Some(accepted)) => Reading::Taken(Some(accepted.message_id)),
-        (200, None) if !answer.is_complete => Reading::Taken(None),
         (200..=399, _) => Reading::Usual,
         _ => refused(answer, region),
     }

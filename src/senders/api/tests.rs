@@ -255,11 +255,24 @@ async fn a_yes_carries_the_providers_id_wherever_it_stands() {
 }
 
 #[tokio::test]
-async fn a_yes_whose_body_was_cut_off_is_a_yes_without_an_id() {
+async fn a_yes_whose_body_was_cut_off_leaves_open_whether_the_message_was_taken() {
     for kind in ["mailgun", "postmark", "ses", "resend", "mailjet"] {
         let cut = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"".to_owned();
-        let acceptance = attempt(provider(kind), cut).await.unwrap();
-        assert_eq!(acceptance.message_id, None, "{kind}");
+        let failure = attempt(provider(kind), cut).await.unwrap_err();
+        // Only Resend knows a message again that is handed over twice.
+        let retry = if kind == "resend" {
+            Retry::Soon
+        } else {
+            Retry::Never
+        };
+        assert_eq!(
+            (failure.taken, failure.retry),
+            (Taken::Unknown, retry),
+            "{kind}"
+        );
+        let summary = &failure.cause.summary;
+        let says = "began to answer, and the rest was lost (the connection broke off";
+        assert!(summary.contains(says), "{summary}");
     }
 }
 
@@ -550,7 +563,7 @@ fn sendgrids_reset_can_be_a_time() {
         status: 429,
         headers,
         body: Vec::new(),
-        is_complete: true,
+        cut: None,
     };
     let now = DateTime::from_timestamp(1_795_000_000, 0).unwrap();
     let Reading::Refused(refusal) = sendgrid::read(&answer, now) else {

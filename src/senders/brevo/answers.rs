@@ -120,9 +120,13 @@ impl Classifier<'_> {
 
     fn of_success(self, answer: &Answer) -> Result<Acceptance, Failure> {
         let accepted = answer.json::<Accepted>();
-        // Cut off behind the status line, or empty: taken, and the id is unknown.
-        if accepted.is_none() && answer.is_complete && !answer.body.is_empty() {
-            return Err(self.of_nonsense(answer));
+        match &answer.cut {
+            Some(cut) if accepted.is_none() => return Err(self.of_lost_end(answer, cut)),
+            // Empty: taken, and the id is unknown.
+            None if accepted.is_none() && !answer.body.is_empty() => {
+                return Err(self.of_nonsense(answer));
+            }
+            _ => {}
         }
         let id = accepted.and_then(|accepted| accepted.message_id);
         Ok(Acceptance {
@@ -134,6 +138,26 @@ impl Classifier<'_> {
             queue_id: None,
             status: answer.status,
         })
+    }
+
+    /// A yes whose end is missing: what stands in front of the API may have said it.
+    fn of_lost_end(self, answer: &Answer, cut: &str) -> Failure {
+        let summary = format!(
+            "{} began to answer HTTP {}, and the rest was lost: {cut}",
+            endpoint(self.plan),
+            answer.status
+        );
+        let hint = "the mailbox decides whether the message was taken; what stands between, such as a proxy?";
+        let mut cause = Cause::new(CauseCode::SenderFailed, Stage::Send, summary, hint);
+        if !answer.body.is_empty() {
+            cause.evidence.push(said(answer));
+        }
+        Failure {
+            cause,
+            taken: Taken::Unknown,
+            retry: Retry::Soon,
+            status: Some(answer.status),
+        }
     }
 
     /// An answer that Brevo would not give.

@@ -121,8 +121,6 @@ async fn a_yes_without_a_usable_id_is_a_yes() {
         Response::json(202, &json!({ "messageId": "" })),
         Response::json(201, &json!({ "messageId": long })),
         Response::json(201, &json!({ "messageId": "<a b>" })),
-        // Cut off in the middle of the body: the status line was a yes.
-        Response::Bytes(b"HTTP/1.1 201 Created\r\nContent-Length: 50\r\n\r\n{\"mess".to_vec()),
         // The key was used: an earlier attempt got through.
         refusal(400, "duplicate_request", "Request already processed"),
         refusal(409, "", "Request already processed"),
@@ -377,6 +375,40 @@ async fn an_answer_that_is_lost_leaves_open_whether_the_message_was_taken() {
             summary.starts_with("cannot hand the message to brevo"),
             "{summary}"
         );
+        assert!(summary.contains(says), "{summary}");
+    }
+}
+
+#[tokio::test]
+async fn a_yes_whose_end_is_lost_leaves_open_whether_the_message_was_taken() {
+    let head = "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\n";
+    let endless = format!("{head}\r\n{}", "x".repeat(2 * 1024 * 1024));
+    for (text, says) in [
+        (
+            format!("{head}Content-Length: 50\r\n\r\n{{\"mess"),
+            "and the rest was lost: the connection broke off",
+        ),
+        (
+            format!("{head}Content-Length: 50\r\n\r\n"),
+            "and the rest was lost: the connection broke off",
+        ),
+        (
+            format!("{head}Transfer-Encoding: chunked\r\n\r\n6\r\n{{\"mess\r\n"),
+            "and the rest was lost: the connection broke off",
+        ),
+        (
+            endless,
+            "and the rest was lost: it goes on beyond 524288 bytes",
+        ),
+    ] {
+        let failure = attempt(Response::Bytes(text.into_bytes()))
+            .await
+            .unwrap_err();
+        let told = (failure.taken, failure.retry, failure.status);
+        assert_eq!(told, (Taken::Unknown, Retry::Soon, Some(201)));
+        assert_eq!(failure.cause.code, CauseCode::SenderFailed);
+        let summary = &failure.cause.summary;
+        assert!(summary.contains("began to answer HTTP 201, "), "{summary}");
         assert!(summary.contains(says), "{summary}");
     }
 }

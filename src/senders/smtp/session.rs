@@ -3,6 +3,7 @@
 use super::trouble::{Kind, Step, Trouble, words};
 use super::wire::{Io, Wire};
 use crate::config::plan::{SmtpAuth, SmtpLogin, SmtpPlan, TlsMode};
+use crate::net::spelled;
 use crate::net::tls::{Tls, certificate_fault};
 use crate::secret;
 use lettre::transport::smtp::client::AsyncSmtpConnection;
@@ -311,7 +312,7 @@ async fn connect(plan: &SmtpPlan, end: Instant) -> Result<TcpStream, Trouble> {
             return Ok(tcp);
         }
         Ok(Err(error)) => words(&error.to_string()),
-        Err(_) => format!("no answer within {:.0} s", limit.as_secs_f64()),
+        Err(_) => format!("no answer within {}", spelled(limit)),
     };
     Err(Trouble::new(Step::Connect, Kind::Unreachable(kind)))
 }

@@ -2,6 +2,7 @@
 
 use crate::config::plan::{SmtpPlan, TlsMode};
 use crate::net::http::quotable;
+use crate::net::spelled;
 use crate::net::tls::CertificateFault;
 use crate::probe::send::{Failure, Retry, Taken};
 use crate::probe::verdict::{Cause, CauseCode, Stage};
@@ -199,12 +200,12 @@ impl Trouble {
             }
             Kind::Lost(reason) => format!("lost {endpoint} at {step}: {reason}"),
             Kind::TimedOut(limit) if self.is_uncertain => format!(
-                "{endpoint} has the message, and did not answer within {:.0} s",
-                limit.as_secs_f64()
+                "{endpoint} has the message, and did not answer within {}",
+                spelled(*limit)
             ),
             Kind::TimedOut(limit) => format!(
-                "{endpoint} does not answer at {step} within {:.0} s",
-                limit.as_secs_f64()
+                "{endpoint} does not answer at {step} within {}",
+                spelled(*limit)
             ),
             Kind::Nonsense(reason) => {
                 format!("{endpoint} does not speak SMTP at {step}: {reason}")
