@@ -1,6 +1,7 @@
 //! DNS: asks for the records that mail depends on. What they mean is judged in [`crate::probe::dns_posture`].
 
 use crate::config::plan::{DnsPlan, Resolver};
+use crate::log::About;
 use crate::net::http::quotable;
 use crate::probe::dns_posture::{
     Answer, Answered, Finding, Kind, Level, Question, Subject, drift, follow_up, judge, questions,
@@ -116,7 +117,15 @@ impl Asked {
         let answer = answer.unwrap_or_else(|_| {
             Answer::Failed(format!("no answer within {} s", QUESTION_LIMIT.as_secs()))
         });
-        tracing::trace!(resolver = self.name, ?question, ?answer, "dns");
+        let about = About::current();
+        tracing::trace!(
+            probe = about.probe,
+            token = about.token(),
+            resolver = self.name,
+            ?question,
+            ?answer,
+            "dns"
+        );
         Answered { question, answer }
     }
 

@@ -11,6 +11,7 @@ pub use board::Board;
 pub use edges::{EdgeError, Edges};
 
 use crate::config::plan::{DnsPlan, ProbePlan};
+use crate::log::About;
 use crate::mailboxes::imap::Joined;
 use crate::mailboxes::imap::Repeat;
 use crate::mailboxes::{Mailbox, Observation, OpenFailure, Phase, Wanted, Watch};
@@ -126,9 +127,13 @@ struct Running {
 
 /// One run of one probe, from connecting to the last push. `stop` turning true ends the wait.
 pub async fn run(job: Job, stop: watch::Receiver<bool>) -> Report {
-    let mut running = Running::new(job);
-    running.go(stop.clone()).await;
-    running.finish(stop).await
+    let about = Arc::new(About::run_of(&job.probe.name));
+    let running = async {
+        let mut running = Running::new(job);
+        running.go(stop.clone()).await;
+        running.finish(stop).await
+    };
+    about.scope(running).await
 }
 
 /// The one line of a run at `info`; `start_delay` is how long after its time it began, in seconds.
@@ -240,9 +245,8 @@ impl Running {
                 self.wait_line(Stage::Await, "time is over", "a last look");
                 self.set(Phase::LastLook);
                 let mailbox = Arc::clone(&self.job.mailbox);
-                self.fullness = Some(tokio::spawn(
-                    async move { mailbox.quota(FULLNESS_LIMIT).await },
-                ));
+                let asking = async move { mailbox.quota(FULLNESS_LIMIT).await };
+                self.fullness = Some(tokio::spawn(About::current().scope(asking)));
             }
             Action::AskProvider(limit) => self.ask(limit),
             Action::ReportOverdue => self.report_overdue(),
@@ -276,8 +280,11 @@ impl Running {
         let elapsed = self.started.elapsed();
         let job = &self.job;
         let sent_at = self.started_at + elapsed;
-        self.message
-            .get_or_insert_with(|| finish::compose(job, sent_at, elapsed))
+        self.message.get_or_insert_with(|| {
+            let message = finish::compose(job, sent_at, elapsed);
+            About::current().set_token(&message.token);
+            message
+        })
     }
 
     fn begin_watching(&mut self, token: &str) {
@@ -359,9 +366,8 @@ impl Running {
         self.wait_line(Stage::Send, &text, "the message");
         // How much is left is asked beside the wait, so that it costs the run nothing.
         let sender = Arc::clone(&self.job.sender);
-        self.quota = Some(tokio::spawn(async move {
-            sender.quota(Duration::from_secs(10)).await
-        }));
+        let asking = async move { sender.quota(Duration::from_secs(10)).await };
+        self.quota = Some(tokio::spawn(About::current().scope(asking)));
         self.on(Event::AttemptEnded(Ok(acceptance)));
     }
 
@@ -472,17 +478,20 @@ impl Running {
             }
             for sink in &self.job.sinks {
                 let sink = Arc::clone(sink);
-                let (probe, text) = (probe.clone(), text.clone());
-                self.overdue.spawn(async move {
+                let (probe, token, text) = (probe.clone(), token.clone(), text.clone());
+                let telling = async move {
                     let push = sink.push_overdue(&probe, &text, finish::PUSH_LIMIT).await;
                     if let Some(error) = push.and_then(|push| push.error) {
                         tracing::warn!(
+                            probe,
+                            token,
                             sink = sink.name(),
                             error,
                             "the interim report was not taken"
                         );
                     }
-                });
+                };
+                self.overdue.spawn(About::current().scope(telling));
             }
         }
         self.on(Event::OverdueReported);

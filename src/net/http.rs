@@ -1,7 +1,8 @@
 //! One way to HTTP: every answer bounded in size and time, no redirect followed, certificates checked.
 
-use super::spelled;
 use super::tls::{CertificateFault, Tls, TlsError, certificate_fault};
+use super::{milliseconds, spelled};
+use crate::log::About;
 use crate::secret::{redact, remember};
 use chrono::{DateTime, Utc};
 use reqwest::header::HeaderMap;
@@ -98,10 +99,13 @@ impl Http {
             Ok(Err(error)) => Err(self.fault(error)),
             Err(_) => Err(Fault::TimedOut(limit)),
         };
-        let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let milliseconds = milliseconds(begun.elapsed());
+        let about = About::current();
         match &answer {
             Ok(answer) => {
                 tracing::trace!(
+                    probe = about.probe,
+                    token = about.token(),
                     host = self.host,
                     status = answer.status,
                     bytes = answer.body.len(),
@@ -111,6 +115,8 @@ impl Http {
             }
             Err(fault) => {
                 tracing::trace!(
+                    probe = about.probe,
+                    token = about.token(),
                     host = self.host,
                     fault = fault.to_string(),
                     milliseconds,

@@ -11,6 +11,7 @@ pub use identity::Identity;
 
 use super::Inquiry;
 use crate::config::plan::BrevoPlan;
+use crate::log::About;
 use crate::net::http::{Answer, Fault, Http};
 use crate::net::tls::TlsError;
 use crate::probe::compose::{Author, Message, TAG};
@@ -184,7 +185,8 @@ impl Brevo {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        tracing::trace!(%method, %url, "brevo request");
+        let about = About::current();
+        tracing::trace!(probe = about.probe, token = about.token(), %method, %url, "brevo request");
         self.http
             .client()
             .request(method, url)

@@ -11,6 +11,7 @@ mod trouble;
 mod wire;
 
 use crate::config::plan::{SmtpPlan, TlsMode};
+use crate::log::About;
 use crate::net::tls::{Tls, TlsError};
 use crate::probe::compose::{Author, Message};
 use crate::probe::path::PathPlan;
@@ -73,7 +74,14 @@ impl Smtp {
         let outcome = session.hand_over(from, to, &bytes).await;
         session.quit();
         let reply = outcome?;
-        tracing::debug!(endpoint = self.endpoint(), reply, "smtp took the message");
+        let about = About::current();
+        tracing::debug!(
+            probe = about.probe,
+            token = about.token(),
+            endpoint = self.endpoint(),
+            reply,
+            "smtp took the message"
+        );
         Ok(Acceptance {
             message_id: Some(message::message_id(message)),
             queue_id: queue_id(&reply),

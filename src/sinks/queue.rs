@@ -4,6 +4,7 @@
 //! by what it is for, and what a newer report replaces is counted as dropped.
 
 use super::Sink;
+use crate::log::About;
 use crate::probe::report::{Push, Report};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -203,16 +204,20 @@ impl Queue {
     }
 
     async fn push(&self, probe: String, post: Post) -> String {
-        let (token, push) = match &post {
-            Post::Report(report) => (
-                report.run.clone(),
-                Some(self.sink.push(report, PUSH_LIMIT).await),
-            ),
-            Post::Overdue { run, text } => (
-                run.clone(),
-                self.sink.push_overdue(&probe, text, PUSH_LIMIT).await,
-            ),
+        let token = match &post {
+            Post::Report(report) => report.run.clone(),
+            Post::Overdue { run, .. } => run.clone(),
         };
+        let about = Arc::new(About::run_of(&probe).with_token(token.clone()));
+        let pushing = async {
+            match &post {
+                Post::Report(report) => Some(self.sink.push(report, PUSH_LIMIT).await),
+                Post::Overdue { text, .. } => {
+                    self.sink.push_overdue(&probe, text, PUSH_LIMIT).await
+                }
+            }
+        };
+        let push = about.scope(pushing).await;
         if let Some(push) = push {
             self.tell(&probe, &token, &push);
         }

@@ -18,6 +18,7 @@ mod generate;
 mod help;
 mod hostile;
 mod inspect;
+mod logs;
 mod output;
 mod readme;
 mod run;

@@ -4,6 +4,7 @@ use super::session::{COMMAND_LIMIT, Fault, NOT_IMAP, Session};
 use super::trouble::{Step, Trouble};
 use super::wire::{Io, Wire};
 use crate::config::plan::{MailboxAuth, MailboxPlan, TlsMode};
+use crate::log::About;
 use crate::net::tls::Tls;
 use crate::net::{milliseconds, spelled};
 use crate::secret;
@@ -190,7 +191,12 @@ async fn log_in(
     };
     let outcome = timeout_at(Instant::now() + limit, attempt).await;
     // async-imap would log the password: its target is silenced, and this line stands for it.
+    let about = About::current();
     tracing::trace!(
+        mailbox = about.mailbox,
+        folder = about.folder,
+        probe = about.probe,
+        token = about.token(),
         command = %format!("log in as {} by {method:?} with {}", plan.username, plan.password.value),
         milliseconds = milliseconds(started.elapsed()),
         ok = matches!(outcome, Ok(Ok(_))),

@@ -154,6 +154,32 @@ async fn seen(watch: &mut Watch) -> Seen {
 }
 
 #[tokio::test]
+async fn a_log_line_about_many_runs_names_some_and_counts_the_others() {
+    let mut scene = Scene::new(None).await;
+    let shared = shared::Shared::new(1);
+    let mut waiting = Vec::new();
+    for count in 1..=12_usize {
+        let token = scene.token(0);
+        waiting.push(shared.add(Wanted {
+            token: token.clone(),
+            keyring: Arc::clone(&scene.keyring),
+            deadline: Instant::now() + LIMIT,
+        }));
+        let (named, more) = shared.some_waiting(10);
+        assert_eq!(
+            (named.len(), more),
+            (count.min(10), count.saturating_sub(10))
+        );
+        assert!(named.iter().all(|(probe, _)| probe == "demo"), "{named:?}");
+        if count <= 10 {
+            assert!(named.iter().any(|(_, one)| *one == token), "{named:?}");
+        }
+    }
+    let token = scene.token(0);
+    assert_eq!(shared.named(&token), ("demo".to_owned(), token));
+}
+
+#[tokio::test]
 async fn twenty_runs_at_once_share_one_connection_a_folder_and_each_sees_its_own_message() {
     let mut scene = Scene::new(None).await;
     let tokens: Vec<String> = (0..20).map(|_| scene.token(0)).collect();

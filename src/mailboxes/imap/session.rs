@@ -5,6 +5,7 @@
 //! OK within a limit. The scripted-server tests below are the regression suite for that crate.
 
 use super::wire::{Wire, quotable};
+use crate::log::About;
 use crate::net::{milliseconds, spelled};
 use async_imap::imap_proto::{MailboxDatum, RequestId, Response, ResponseCode, Status};
 use std::fmt;
@@ -230,7 +231,12 @@ impl Session {
         self.broken = result
             .as_ref()
             .is_err_and(|fault| !fault.leaves_session_usable());
+        let about = About::current();
         tracing::trace!(
+            mailbox = about.mailbox,
+            folder = about.folder,
+            probe = about.probe,
+            token = about.token(),
             command = %quotable(command),
             milliseconds = milliseconds(started.elapsed()),
             result = %result.as_ref().err().map_or_else(|| "OK".to_owned(), ToString::to_string),

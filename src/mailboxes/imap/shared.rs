@@ -47,6 +47,8 @@ pub(super) struct Loss {
 #[derive(Debug)]
 struct Waiting {
     wanted: Wanted,
+    /// The name of its probe, for the log.
+    probe: String,
     /// The start of the send that is under way or was last.
     since: Option<Instant>,
     /// The start of the first send: nothing of this run can be there before.
@@ -126,8 +128,10 @@ impl Shared {
         let mut state = self.state();
         state.keyring = Arc::clone(&wanted.keyring);
         let folders = state.lost.len();
+        let probe = probe_of(&wanted.keyring, &wanted.token);
         let waiting = Waiting {
             wanted,
+            probe,
             since: None,
             first_since: None,
             tell,
@@ -350,10 +354,29 @@ impl Shared {
         self.state().lost.get(index).cloned().flatten()
     }
 
+    /// Probe and token of runs that wait, so many at the most, and how many more there are.
+    pub(super) fn some_waiting(&self, most: usize) -> (Vec<(String, String)>, usize) {
+        let state = self.state();
+        let runs = state.runs.values().take(most);
+        let named = runs.map(|run| (run.probe.clone(), run.wanted.token.clone()));
+        (named.collect(), state.runs.len().saturating_sub(most))
+    }
+
+    /// Probe and token of a run that has stopped waiting.
+    pub(super) fn named(&self, token: &str) -> (String, String) {
+        let probe = probe_of(&self.state().keyring, token);
+        (probe, token.to_owned())
+    }
+
     /// How many runs wait.
     pub(super) fn waiting(&self) -> usize {
         self.state().runs.len()
     }
+}
+
+fn probe_of(keyring: &Keyring, token: &str) -> String {
+    let claims = keyring.verify(token);
+    claims.map(|claims| claims.probe).unwrap_or_default()
 }
 
 impl State {

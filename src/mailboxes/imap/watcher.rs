@@ -7,6 +7,7 @@ use super::session::{COMMAND_LIMIT, Fault, Heed, Session, Woken};
 use super::shared::{Agenda, Look, Loss, Shared};
 use super::trouble::{Repeat, Step, Trouble};
 use super::{Account, LOGOUT_LIMIT, fetch, folders};
+use crate::log::About;
 use crate::mailboxes::{CleanUp, Cleaned, OpenFailure};
 use crate::probe::looks;
 use std::collections::{HashSet, VecDeque};
@@ -17,6 +18,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// Even where nothing was announced, new mail is asked for this often: some servers announce late, or never.
 const FETCH_AT_LEAST: Duration = Duration::from_secs(5);
+/// Runs that a log line names at the most, where it is about many.
+const MOST_NAMED: usize = 10;
 /// New messages asked for at once.
 const BATCH: u32 = 500;
 /// How long a look that is under way may go on once nobody waits for it.
@@ -73,6 +76,17 @@ pub(super) enum Errand {
         end: Instant,
         reply: oneshot::Sender<Cleaned>,
     },
+}
+
+impl Errand {
+    /// The run that asks, if it has a token already.
+    fn token(&self) -> Option<&str> {
+        match self {
+            Self::Verify { .. } => None,
+            Self::Read { token, .. } => Some(token),
+            Self::Clean { task, .. } => Some(&task.token),
+        }
+    }
 }
 
 /// The attempts to get a lost connection back.
@@ -145,31 +159,65 @@ impl Watcher {
                 self.pending.push_back(errand);
             }
             let agenda = self.shared.agenda(self.index);
-            let outcome = match agenda {
-                Agenda::End => break,
-                Agenda::LastLook => {
-                    self.last_look().await;
-                    Ok(())
+            let about = Arc::new(self.about(agenda));
+            if agenda == Agenda::End {
+                if let Some(session) = self.folder.session.take() {
+                    about.scope(session.logout(LOGOUT_LIMIT)).await;
                 }
-                _ if !self.pending.is_empty() => {
-                    self.carry_out().await;
-                    Ok(())
-                }
-                Agenda::Watch if self.folder.session.is_none() => {
-                    self.try_again().await;
-                    Ok(())
-                }
-                Agenda::Watch => self.look_and_pause().await,
-                Agenda::Rest => self.rest().await,
-            };
-            match outcome {
-                Ok(()) => {}
-                Err(fault) => self.give_up(&fault).await,
+                return;
             }
+            about.scope(self.follow(agenda)).await;
         }
-        if let Some(session) = self.folder.session.take() {
-            session.logout(LOGOUT_LIMIT).await;
+    }
+
+    /// One thing that is to be done.
+    async fn follow(&mut self, agenda: Agenda) {
+        let outcome = match agenda {
+            Agenda::LastLook => {
+                self.last_look().await;
+                Ok(())
+            }
+            _ if !self.pending.is_empty() => {
+                self.carry_out().await;
+                Ok(())
+            }
+            Agenda::Watch if self.folder.session.is_none() => {
+                self.try_again().await;
+                Ok(())
+            }
+            Agenda::Watch => self.look_and_pause().await,
+            Agenda::Rest | Agenda::End => self.rest().await,
+        };
+        if let Err(fault) = outcome {
+            self.give_up(&fault).await;
         }
+    }
+
+    /// For the log: the folder, and for whose sake something is done in it.
+    fn about(&self, agenda: Agenda) -> About {
+        let mut about = About::folder_of(&self.account.plan.name, &self.folder.name);
+        // Nobody reads it: it is made anew for every look.
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return about;
+        }
+        let errands = self.pending.iter().filter_map(Errand::token);
+        let (named, more) = if agenda == Agenda::LastLook || errands.clone().next().is_none() {
+            self.shared.some_waiting(MOST_NAMED)
+        } else {
+            let more = errands.clone().count().saturating_sub(MOST_NAMED);
+            let named = errands.take(MOST_NAMED);
+            (named.map(|token| self.shared.named(token)).collect(), more)
+        };
+        if named.is_empty() {
+            return about;
+        }
+        let (mut probes, mut tokens): (Vec<String>, Vec<String>) = named.into_iter().unzip();
+        if more > 0 {
+            probes.push(format!("and {more} more"));
+            tokens.push(format!("and {more} more"));
+        }
+        about.probe = Some(probes.join(", "));
+        about.with_token(tokens.join(", "))
     }
 
     /// A look and the pause behind it; the look is broken off if everybody has gone and the server does not answer.
@@ -377,6 +425,15 @@ impl Watcher {
             cause: trouble.cause(&self.account.plan),
             repeat: trouble.repeat(),
         };
+        // Whoever waits tells of it in lines of its own.
+        if self.shared.waiting() == 0 {
+            tracing::debug!(
+                mailbox = self.account.plan.name,
+                folder = self.folder.name,
+                "{}",
+                loss.cause.summary
+            );
+        }
         self.shared.lost(self.index, &self.folder.name, loss);
     }
 

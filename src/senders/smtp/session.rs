@@ -3,6 +3,7 @@
 use super::trouble::{Kind, Step, Trouble, words};
 use super::wire::{Io, Wire};
 use crate::config::plan::{SmtpAuth, SmtpLogin, SmtpPlan, TlsMode};
+use crate::log::About;
 use crate::net::spelled;
 use crate::net::tls::{Tls, certificate_fault};
 use crate::secret;
@@ -246,7 +247,8 @@ impl<'p> Session<'p> {
         expected: RangeInclusive<u16>,
     ) -> Result<Response, Trouble> {
         let reply = words(&self.wire.reply());
-        tracing::trace!(step = ?step, reply, "smtp");
+        let about = About::current();
+        tracing::trace!(probe = about.probe, token = about.token(), step = ?step, reply, "smtp");
         let kind = match answer {
             Err(_) => Kind::TimedOut(self.limit),
             Ok(Ok(response)) if expected.contains(&u16::from(response.code())) => {
