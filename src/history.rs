@@ -3,6 +3,7 @@
 //! One thread has the file; runs are handed to it and never wait for it. A disk that is full or broken costs the history
 //! and nothing else, which is said once when it begins and once when it ends.
 
+use crate::metrics::Gauges;
 use crate::probe::verdict::Verdict;
 use crate::scheduler::logbook::{DRAWN, Mark};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -40,14 +41,22 @@ CREATE TABLE IF NOT EXISTS runs (
     verdict TEXT NOT NULL,
     success INTEGER NOT NULL,
     delivery_seconds REAL,
-    report TEXT NOT NULL
+    report TEXT NOT NULL,
+    gauges TEXT
 ) STRICT;
 CREATE INDEX IF NOT EXISTS runs_by_probe ON runs (probe, ended_at);
 CREATE INDEX IF NOT EXISTS runs_by_age ON runs (ended_at);
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
+";
+/// The first version kept no gauges.
+const FROM_FIRST: &str = "
+BEGIN IMMEDIATE;
+ALTER TABLE runs ADD COLUMN gauges TEXT;
+PRAGMA user_version = 2;
+COMMIT;
 ";
 
-/// One run as it is kept.
+/// One run, to be kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
     /// Its token.
@@ -58,6 +67,21 @@ pub struct Stored {
     pub mark: Mark,
     /// The report as JSON.
     pub report: Arc<str>,
+    /// What metrics say of it.
+    pub gauges: Arc<Gauges>,
+}
+
+/// One run that was kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// Its probe.
+    pub probe: String,
+    /// How it ended.
+    pub mark: Mark,
+    /// The report as JSON, of the last run and of the last failure.
+    pub report: Option<Arc<str>>,
+    /// What metrics say of it, of the last run and of the last one whose message was seen.
+    pub gauges: Option<Gauges>,
 }
 
 /// The way to the thread that has the file.
@@ -72,14 +96,14 @@ enum Task {
     Close(oneshot::Sender<()>),
 }
 
-/// What was opened: the way to the history, what it holds of each probe that the status page shows, and what there is to
-/// be said about it.
+/// What was opened: the way to the history, what it holds of each probe that the status page and metrics show, and what
+/// there is to be said about it.
 #[derive(Debug)]
 pub struct Opened {
     /// The way to it.
     pub history: History,
-    /// The last runs of each probe and its last failure, oldest first.
-    pub stored: Vec<Stored>,
+    /// The last runs of each probe, and its last failure, success and arrival, oldest first.
+    pub kept: Vec<Kept>,
     /// What went wrong on the way and was got over.
     pub warning: Option<String>,
 }
@@ -97,7 +121,7 @@ impl History {
         std::fs::create_dir_all(directory).map_err(|error| fault(&error))?;
         let mut warning = None;
         let opened = connect(&path).and_then(|file| Ok((read_last(&file)?, file)));
-        let (stored, file) = match opened {
+        let (kept, file) = match opened {
             Ok(opened) => opened,
             Err(error) if is_broken(&error) => {
                 let aside = put_aside(&path).map_err(|error| fault(&error))?;
@@ -116,7 +140,7 @@ impl History {
             .map_err(|error| fault(&error))?;
         Ok(Opened {
             history: Self { thread },
-            stored,
+            kept,
             warning,
         })
     }
@@ -227,12 +251,15 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
         .open(path);
     let file = Connection::open(path)?;
     file.busy_timeout(BUSY)?;
+    if file.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0))? == 1 {
+        file.execute_batch(FROM_FIRST)?;
+    }
     file.execute_batch(SCHEMA)?;
     Ok(file)
 }
 
 fn insert(file: &Connection, run: &Stored) -> rusqlite::Result<()> {
-    file.prepare("INSERT OR REPLACE INTO runs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+    file.prepare("INSERT OR REPLACE INTO runs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
         .execute(params![
             run.token,
             run.probe,
@@ -241,6 +268,7 @@ fn insert(file: &Connection, run: &Stored) -> rusqlite::Result<()> {
             run.mark.success,
             run.mark.delivery_seconds,
             run.report.as_ref(),
+            serde_json::to_string(run.gauges.as_ref()).ok(),
         ])
         .map(|_| ())
 }
@@ -255,34 +283,46 @@ fn prune(file: &Connection, now: DateTime<Utc>) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The last runs of each probe, and its last failure, oldest first; without those that a signal ended.
-fn read_last(file: &Connection) -> rusqlite::Result<Vec<Stored>> {
+/// The last runs of each probe, and its last failure, success and arrival, oldest first; without those that a signal ended.
+///
+/// Reports are long: places are found without them, and those that nothing shows are not read.
+fn read_last(file: &Connection) -> rusqlite::Result<Vec<Kept>> {
     let mut query = file.prepare(
-        "SELECT token, probe, ended_at, verdict, success, delivery_seconds, report FROM (
-            SELECT *,
-                row_number() OVER (PARTITION BY probe ORDER BY ended_at DESC) AS place,
-                row_number() OVER (PARTITION BY probe, success ORDER BY ended_at DESC) AS place_of_kind
+        "WITH known AS (
+            SELECT rowid AS run, probe, ended_at, success, json_extract(report, '$.seen_at') IS NOT NULL AS seen
             FROM runs WHERE json_extract(report, '$.cause.code') IS NOT 'interrupted'
-        ) WHERE place <= ?1 OR (success = 0 AND place_of_kind = 1) ORDER BY ended_at",
+        ), placed AS (
+            SELECT run, seen,
+                row_number() OVER (PARTITION BY probe ORDER BY ended_at DESC) AS place,
+                row_number() OVER (PARTITION BY probe, success ORDER BY ended_at DESC) AS place_of_kind,
+                row_number() OVER (PARTITION BY probe, seen ORDER BY ended_at DESC) AS place_of_sight
+            FROM known
+        )
+        SELECT probe, ended_at, verdict, success, delivery_seconds,
+            CASE WHEN place = 1 OR (success = 0 AND place_of_kind = 1) THEN report END,
+            CASE WHEN place = 1 OR (seen AND place_of_sight = 1) THEN gauges END
+        FROM placed JOIN runs ON runs.rowid = placed.run
+        WHERE place <= ?1 OR place_of_kind = 1 OR (seen AND place_of_sight = 1) ORDER BY ended_at",
     )?;
     let rows = query.query_map([u32::try_from(DRAWN).unwrap_or(u32::MAX)], |row| {
-        let verdict: String = row.get(3)?;
-        let ended_at: i64 = row.get(2)?;
+        let verdict: String = row.get(2)?;
+        let ended_at: i64 = row.get(1)?;
         // A verdict that a later version wrote is none of ours.
         let known = verdict_of(&verdict).zip(DateTime::from_timestamp_millis(ended_at));
         let Some((verdict, ended_at)) = known else {
             return Ok(None);
         };
-        Ok(Some(Stored {
-            token: row.get(0)?,
-            probe: row.get(1)?,
+        let gauges: Option<String> = row.get(6)?;
+        Ok(Some(Kept {
+            probe: row.get(0)?,
             mark: Mark {
                 ended_at,
                 verdict,
-                success: row.get(4)?,
-                delivery_seconds: row.get(5)?,
+                success: row.get(3)?,
+                delivery_seconds: row.get(4)?,
             },
-            report: row.get::<_, String>(6)?.into(),
+            report: row.get::<_, Option<String>>(5)?.map(Arc::from),
+            gauges: gauges.and_then(|text| serde_json::from_str(&text).ok()),
         }))
     })?;
     rows.filter_map(Result::transpose).collect()

@@ -5,7 +5,10 @@ use std::process::{Command, Stdio};
 fn run(number: i64, probe: &str, success: bool) -> Stored {
     let ended_at = DateTime::from_timestamp(1_795_600_800 + number * 60, 0).unwrap();
     let token = format!("e2e-probe-{number}");
-    let report = serde_json::to_string(&sample(probe, &token, ended_at)).unwrap();
+    let mut report = sample(probe, &token, ended_at);
+    if !success {
+        report.seen_at = None;
+    }
     Stored {
         token,
         probe: probe.to_owned(),
@@ -19,7 +22,18 @@ fn run(number: i64, probe: &str, success: bool) -> Stored {
             success,
             delivery_seconds: success.then_some(1.0),
         },
-        report: report.into(),
+        report: serde_json::to_string(&report).unwrap().into(),
+        gauges: Arc::new(Gauges::of(&report)),
+    }
+}
+
+/// The run as it is read again: those of the kinds that are shown, with what is shown of them.
+fn kept(run: &Stored, report: bool, gauges: bool) -> Kept {
+    Kept {
+        probe: run.probe.clone(),
+        mark: run.mark.clone(),
+        report: report.then(|| Arc::clone(&run.report)),
+        gauges: gauges.then(|| run.gauges.as_ref().clone()),
     }
 }
 
@@ -27,7 +41,7 @@ fn run(number: i64, probe: &str, success: bool) -> Stored {
 async fn what_was_written_is_there_after_a_restart_the_last_failure_included() {
     let directory = tempfile::tempdir().unwrap();
     let opened = History::open(directory.path()).unwrap();
-    assert_eq!(opened.stored, Vec::new());
+    assert_eq!(opened.kept, Vec::new());
     opened.history.add(run(0, "a", false));
     for number in 1..100 {
         opened.history.add(run(number, "a", true));
@@ -38,11 +52,48 @@ async fn what_was_written_is_there_after_a_restart_the_last_failure_included() {
     assert_eq!(opened.history.get("e2e-probe-none").await, None);
     let again = History::open(directory.path()).unwrap();
     assert_eq!(again.warning, None);
-    let of_a: Vec<&Stored> = again.stored.iter().filter(|one| one.probe == "a").collect();
+    let of_a: Vec<&Kept> = again.kept.iter().filter(|one| one.probe == "a").collect();
     assert_eq!(of_a.len(), DRAWN + 1);
-    assert_eq!(*of_a[0], run(0, "a", false));
-    assert_eq!(*of_a[DRAWN], run(99, "a", true));
-    assert_eq!(again.stored.last(), Some(&run(100, "b", true)));
+    assert_eq!(*of_a[0], kept(&run(0, "a", false), true, false));
+    assert_eq!(*of_a[DRAWN - 1], kept(&run(98, "a", true), false, false));
+    assert_eq!(*of_a[DRAWN], kept(&run(99, "a", true), true, true));
+    let of_b = kept(&run(100, "b", true), true, true);
+    assert_eq!(again.kept.last(), Some(&of_b));
+}
+
+#[tokio::test]
+async fn the_last_success_and_arrival_are_read_again_however_many_failures_came_after_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = History::open(directory.path()).unwrap();
+    opened.history.add(run(0, "a", true));
+    for number in 1..100 {
+        opened.history.add(run(number, "a", false));
+    }
+    opened.history.close().await;
+    let again = History::open(directory.path()).unwrap().kept;
+    assert_eq!(again.len(), DRAWN + 1);
+    assert_eq!(again[0], kept(&run(0, "a", true), false, true));
+    assert_eq!(again[DRAWN], kept(&run(99, "a", false), true, true));
+}
+
+#[tokio::test]
+async fn a_history_of_the_first_version_is_taken_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(FILE);
+    let old = run(1, "a", true);
+    {
+        let file = connect(&path).unwrap();
+        insert(&file, &old).unwrap();
+        file.execute_batch("ALTER TABLE runs DROP COLUMN gauges; PRAGMA user_version = 1")
+            .unwrap();
+    }
+    let opened = History::open(directory.path()).unwrap();
+    assert_eq!(opened.warning, None);
+    assert_eq!(opened.kept, [kept(&old, true, false)]);
+    opened.history.add(run(2, "a", true));
+    opened.history.close().await;
+    let again = History::open(directory.path()).unwrap().kept;
+    assert_eq!(again[1], kept(&run(2, "a", true), true, true));
 }
 
 #[tokio::test]
@@ -74,7 +125,7 @@ async fn a_run_that_a_signal_ended_is_kept_and_not_shown() {
     opened.history.add(interrupted);
     opened.history.close().await;
     assert!(opened.history.get("e2e-probe-0").await.is_some());
-    assert_eq!(History::open(directory.path()).unwrap().stored, Vec::new());
+    assert_eq!(History::open(directory.path()).unwrap().kept, Vec::new());
 }
 
 #[tokio::test]
@@ -85,7 +136,7 @@ async fn a_file_that_is_no_history_is_put_aside_and_a_new_one_begun() {
     assert!(opened.warning.unwrap().contains("history.db.broken"));
     opened.history.add(run(1, "a", true));
     opened.history.close().await;
-    assert_eq!(History::open(directory.path()).unwrap().stored.len(), 1);
+    assert_eq!(History::open(directory.path()).unwrap().kept.len(), 1);
 }
 
 #[test]
@@ -169,8 +220,12 @@ fn a_process_that_is_killed_leaves_a_history_that_opens_without_a_gap() {
         writer.wait().unwrap();
         let opened = History::open(directory.path()).unwrap();
         assert_eq!(opened.warning, None);
-        let last = opened.stored.last().unwrap().token.clone();
-        let last: i64 = last.rsplit('-').next().unwrap().parse().unwrap();
-        assert_eq!(i64::from(count().unwrap()), last + 1, "round {round}");
+        let last =
+            run(0, "a", true).mark.ended_at + TimeDelta::minutes(i64::from(count().unwrap()) - 1);
+        assert_eq!(
+            opened.kept.last().unwrap().mark.ended_at,
+            last,
+            "round {round}"
+        );
     }
 }

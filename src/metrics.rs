@@ -2,13 +2,14 @@
 //! or left out, and never zero.
 
 mod counters;
+mod gauges;
 mod surroundings;
 
 pub use counters::Counters;
+pub use gauges::Gauges;
 pub use surroundings::encode_surroundings;
 
-use crate::probe::arrival;
-use crate::probe::report::{AuthResult, ForMetrics, Report};
+use crate::probe::report::AuthResult;
 use crate::probe::surroundings::Surroundings;
 use crate::probe::verdict::{CauseCode, Stage, Verdict};
 use chrono::{DateTime, Utc};
@@ -181,58 +182,43 @@ const RELOAD_SUCCESS_TIMESTAMP: Metric = Metric {
 ///
 /// A run that a signal ended says its verdict and cause alone: a drained node pages nobody.
 #[must_use]
-pub fn encode(report: &Report) -> String {
+pub fn encode(run: &Gauges) -> String {
     let page = Page::default();
-    verdict_and_cause(&page, report, report.verdict.name());
-    if !report.is_interrupted() {
-        every_run(&page, report);
-        page.value(&NEXT_RUN, known(report.for_metrics.next_run_at.map(unix)));
-        arrival(&page, report);
+    verdict_and_cause(&page, run, run.verdict.name());
+    if !run.is_interrupted() {
+        every_run(&page, run);
+        page.value(&NEXT_RUN, known(run.next_run_at));
+        arrival(&page, run);
         build_info(&page);
     }
     page.text()
 }
 
-fn verdict_and_cause(page: &Page, report: &Report, verdict: &str) {
+fn verdict_and_cause(page: &Page, run: &Gauges, verdict: &str) {
     let verdicts = Verdict::ALL.iter().map(|one| one.name()).chain([OVERDUE]);
     page.one_of(&VERDICT, "verdict", verdicts, verdict);
     let causes = CauseCode::ALL.iter().map(|one| one.name());
-    let cause = report
-        .cause
-        .as_ref()
-        .map_or(NO_CAUSE, |cause| cause.code.name());
+    let cause = run.cause.map_or(NO_CAUSE, CauseCode::name);
     page.one_of(&CAUSE, "cause", [NO_CAUSE].into_iter().chain(causes), cause);
 }
 
-fn arrival(page: &Page, report: &Report) {
-    if let Some(seen_at) = report.seen_at {
-        page.value(&LAST_ARRIVAL, unix(seen_at));
-        page.value(&LAST_DELIVERY, known(report.delivery_seconds));
-        page.value(&LAST_DELIVERY_ERROR, known(report.delivery_error_seconds));
-        way(page, report);
-    }
-}
-
-/// What the message told of its way. Without its word nothing is pushed, and the gateway keeps the last one.
-fn way(page: &Page, report: &Report) {
-    if let Some(hops) = &report.hops {
-        let count = u32::try_from(hops.len()).unwrap_or(u32::MAX);
-        page.value(&HOPS, f64::from(count));
-        let slowest = arrival::slowest(hops).map(|(seconds, _)| seconds);
-        page.value(&HOP_DELAY_MAX, known(slowest));
-    }
-    if let Some(score) = report.spam.as_ref().and_then(|spam| spam.score) {
-        page.value(&SPAM_SCORE, score);
-    }
-    let Some(authentication) = &report.authentication else {
+fn arrival(page: &Page, run: &Gauges) {
+    let Some(seen) = &run.arrival else {
         return;
     };
-    for (method, told) in [
-        ("spf", &authentication.spf),
-        ("dkim", &authentication.dkim),
-        ("dmarc", &authentication.dmarc),
-    ] {
-        let told = told.as_ref().map(|told| told.result);
+    page.value(&LAST_ARRIVAL, seen.seen_at);
+    page.value(&LAST_DELIVERY, known(seen.delivery_seconds));
+    page.value(&LAST_DELIVERY_ERROR, known(seen.delivery_error_seconds));
+    // What the message told of its way. Without its word nothing is pushed, and the gateway keeps the last one.
+    if let Some((count, slowest)) = seen.hops {
+        page.value(&HOPS, f64::from(count));
+        page.value(&HOP_DELAY_MAX, known(slowest));
+    }
+    if let Some(score) = seen.spam_score {
+        page.value(&SPAM_SCORE, score);
+    }
+    let methods = ["spf", "dkim", "dmarc"].into_iter();
+    for (method, told) in methods.zip(seen.authentication.into_iter().flatten()) {
         for result in AuthResult::ALL {
             let value = told.map(|told| f64::from(u8::from(told == result)));
             let labels = [("method", method), ("result", result.name())];
@@ -241,40 +227,38 @@ fn way(page: &Page, report: &Report) {
     }
 }
 
-fn every_run(page: &Page, report: &Report) {
-    let more = &report.for_metrics;
-    page.value(&SUCCESS, f64::from(u8::from(report.success)));
-    page.value(&DURATION, known(report.duration_seconds));
-    if report.success {
-        page.value(&LAST_SUCCESS, unix(report.ended_at));
+fn every_run(page: &Page, run: &Gauges) {
+    page.value(&SUCCESS, f64::from(u8::from(run.success)));
+    page.value(&DURATION, known(run.duration_seconds));
+    if run.success {
+        page.value(&LAST_SUCCESS, run.ended_at);
     }
-    page.value(&LAST_RUN, unix(report.ended_at));
-    let late = u32::try_from(report.late_arrivals.len()).unwrap_or(u32::MAX);
-    let late = more.knows_late_arrivals.then_some(f64::from(late));
-    page.value(&LATE_ARRIVALS, known(late));
-    let slowest = report
-        .late_arrivals
-        .iter()
-        .map(|late| late.delivery_seconds)
-        .reduce(f64::max);
-    page.value(&LATE_ARRIVAL_DELIVERY, known(slowest));
+    page.value(&LAST_RUN, run.ended_at);
+    page.value(&LATE_ARRIVALS, known(run.late_arrivals.map(f64::from)));
+    page.value(
+        &LATE_ARRIVAL_DELIVERY,
+        known(run.late_arrival_delivery_seconds),
+    );
     page.value(
         &RECIPIENT_UNBLOCKED,
-        f64::from(u8::from(more.recipient_unblocked)),
+        f64::from(u8::from(run.recipient_unblocked)),
     );
-    // The push itself cannot be in what is pushed.
     let stages = Stage::ALL
         .iter()
         .filter(|stage| **stage != Stage::Push)
-        .map(|stage| {
-            let time = report.stages.iter().find(|time| time.name == *stage);
-            (stage.name(), known(time.map(|time| time.seconds)))
-        });
+        .map(|stage| (stage.name(), known(run.stages.get(stage).copied())));
     page.labelled(&STAGE_DURATION, "stage", stages);
-    if let Some(left) = more.sender_quota_remaining {
+    if let Some(left) = run.quota_remaining {
         page.value(&QUOTA_REMAINING, left);
     }
-    certificates(page, more);
+    let ends = &run.certificates;
+    // A push replaces the whole metric: with one endpoint unseen it is left as it was.
+    if !ends.is_empty() && ends.values().all(Option::is_some) {
+        let expiries = ends
+            .iter()
+            .map(|(endpoint, at)| (endpoint.as_str(), known(*at)));
+        page.labelled(&CERTIFICATE_EXPIRY, "endpoint", expiries);
+    }
 }
 
 fn build_info(page: &Page) {
@@ -283,17 +267,6 @@ fn build_info(page: &Page) {
         ("revision", revision()),
     ];
     page.set(&BUILD_INFO, &build, 1.0);
-}
-
-fn certificates(page: &Page, more: &ForMetrics) {
-    // A push replaces the whole metric: with one endpoint unseen it is left as it was.
-    if !more.certificates.is_empty() && more.certificates.values().all(Option::is_some) {
-        let expiries = more
-            .certificates
-            .iter()
-            .map(|(endpoint, at)| (endpoint.as_str(), known(at.map(unix))));
-        page.labelled(&CERTIFICATE_EXPIRY, "endpoint", expiries);
-    }
 }
 
 /// What a run that waits beyond `late_after` says to a gateway.
@@ -317,9 +290,9 @@ pub struct ProbeMetrics {
     /// Its name.
     pub probe: String,
     /// Its last run.
-    pub last: Option<Arc<Report>>,
+    pub last: Option<Arc<Gauges>>,
     /// Its last run whose message was seen.
-    pub last_arrival: Option<Arc<Report>>,
+    pub last_arrival: Option<Arc<Gauges>>,
     /// When a run was a success last.
     pub last_success_at: Option<DateTime<Utc>>,
     /// When the next run is due.
@@ -356,19 +329,19 @@ pub fn encode_all(probes: &[ProbeMetrics], surroundings: &Surroundings) -> Vec<S
 fn last_run(page: &Page, one: &ProbeMetrics) {
     page.probe.replace(Some(one.probe.clone()));
     page.value(&NEXT_RUN, known(one.next_run_at.map(unix)));
-    if let Some(report) = &one.last {
+    if let Some(run) = &one.last {
         let verdict = match one.is_overdue {
             true => OVERDUE,
-            false => report.verdict.name(),
+            false => run.verdict.name(),
         };
-        verdict_and_cause(page, report, verdict);
-        every_run(page, report);
+        verdict_and_cause(page, run, verdict);
+        every_run(page, run);
     }
     if let Some(at) = one.last_success_at {
         page.value(&LAST_SUCCESS, unix(at));
     }
-    if let Some(report) = &one.last_arrival {
-        arrival(page, report);
+    if let Some(run) = &one.last_arrival {
+        arrival(page, run);
     }
 }
 

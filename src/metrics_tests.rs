@@ -25,11 +25,14 @@ fn compare(name: &str, text: &str) {
 
 #[test]
 fn each_kind_of_push_is_as_stored() {
-    compare("delivered.prom", &encode(&samples::delivered()));
+    compare(
+        "delivered.prom",
+        &encode(&Gauges::of(&samples::delivered())),
+    );
     let blind = samples::blind(CauseCode::MailboxLoginRefused);
-    compare("undetermined.prom", &encode(&blind));
+    compare("undetermined.prom", &encode(&Gauges::of(&blind)));
     let interrupted = samples::blind(CauseCode::Interrupted);
-    compare("interrupted.prom", &encode(&interrupted));
+    compare("interrupted.prom", &encode(&Gauges::of(&interrupted)));
     compare("overdue.prom", &encode_overdue());
     let surroundings = crate::probe::surroundings::samples::surroundings();
     compare("surroundings.prom", &encode_surroundings(&surroundings));
@@ -39,8 +42,8 @@ fn each_kind_of_push_is_as_stored() {
 #[test]
 fn every_series_has_a_type_no_time_and_a_line_of_its_own() {
     for text in [
-        encode(&samples::delivered()),
-        encode(&samples::blind(CauseCode::MailboxUnreachable)),
+        encode(&Gauges::of(&samples::delivered())),
+        encode(&Gauges::of(&samples::blind(CauseCode::MailboxUnreachable))),
         encode_overdue(),
         encode_surroundings(&crate::probe::surroundings::samples::surroundings()),
     ] {
@@ -65,7 +68,7 @@ fn exactly_one_verdict_and_one_cause_are_1() {
         samples::blind(CauseCode::Interrupted),
         samples::blind(CauseCode::Unknown),
     ] {
-        let text = encode(&report);
+        let text = encode(&Gauges::of(&report));
         for (metric, count) in [
             ("mailprobe_verdict{", Verdict::ALL.len() + 1),
             ("mailprobe_cause{", CauseCode::ALL.len() + 1),
@@ -83,14 +86,15 @@ fn exactly_one_verdict_and_one_cause_are_1() {
 /// "All lines for a given metric must be provided as one single group" (text format 0.0.4).
 #[test]
 fn a_page_of_many_probes_has_each_metric_in_one_group_with_every_probe_in_it() {
-    let last = Arc::new(samples::delivered());
+    let report = samples::delivered();
+    let last = Arc::new(Gauges::of(&report));
     let count = 2 * TOGETHER + 1;
     let probes: Vec<_> = (0..count)
         .map(|number| ProbeMetrics {
             probe: format!("p{number}"),
             last: Some(Arc::clone(&last)),
             last_arrival: Some(Arc::clone(&last)),
-            last_success_at: Some(last.ended_at),
+            last_success_at: Some(report.ended_at),
             next_run_at: None,
             is_overdue: false,
         })
@@ -111,4 +115,18 @@ fn a_page_of_many_probes_has_each_metric_in_one_group_with_every_probe_in_it() {
     let verdicts = format!("{}{{probe=\"p{}\"", VERDICT.name, count - 1);
     assert_eq!(page.matches(&verdicts).count(), Verdict::ALL.len() + 1);
     assert_eq!(series % count, 0, "a probe lacks a series");
+}
+
+/// What the history keeps of a run is enough to say the same after a restart.
+#[test]
+fn gauges_that_were_kept_say_what_they_said() {
+    for report in [
+        samples::delivered(),
+        samples::blind(CauseCode::MailboxUnreachable),
+    ] {
+        let gauges = Gauges::of(&report);
+        let kept = serde_json::to_string(&gauges).unwrap();
+        let again: Gauges = serde_json::from_str(&kept).unwrap();
+        assert_eq!(encode(&again), encode(&gauges));
+    }
 }

@@ -146,7 +146,7 @@ fn open_logbook(state_dir: Option<&Path>) -> Logbook {
             if let Some(warning) = opened.warning {
                 tracing::warn!("{warning}");
             }
-            Logbook::new(Some(opened.history), opened.stored)
+            Logbook::new(Some(opened.history), opened.kept)
         }
         Err(error) => {
             tracing::error!("{error}; the history is in memory only");

@@ -167,7 +167,7 @@ async fn probe_metrics(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -
     };
     match app.logbook.row(&name) {
         Some(row) => match row.metrics().last {
-            Some(report) => text_metrics(metrics::encode(&report)),
+            Some(run) => text_metrics(metrics::encode(&run)),
             None => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the probe has not run yet\n",

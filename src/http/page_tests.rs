@@ -1,6 +1,6 @@
 use super::*;
 use crate::config;
-use crate::history::Stored;
+use crate::history::Kept;
 use crate::probe::report::{Report, sample};
 use crate::probe::verdict::{Cause, CauseCode, Stage};
 use crate::scheduler::logbook::Logbook;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 fn logbook() -> Logbook {
     let file =
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config/good/smallest.toml");
-    let logbook = Logbook::new(None, Vec::<Stored>::new());
+    let logbook = Logbook::new(None, Vec::<Kept>::new());
     logbook.set_probes(&config::load_without_secrets(&file).unwrap().probes);
     logbook
 }

@@ -3,7 +3,7 @@
 use super::verdict::{Cause, CauseCode, Stage, Verdict, Warning};
 use chrono::{DateTime, SecondsFormat, Utc};
 use core::net::IpAddr;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -218,7 +218,7 @@ pub struct MethodResult {
 }
 
 /// The results of RFC 8601 section 2.7.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthResult {
     /// Nothing to check: no record, no signature.

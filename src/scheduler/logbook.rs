@@ -1,8 +1,8 @@
 //! What the scheduler knows of each probe, for whoever asks: `/metrics`, the status page, the API.
 
 use crate::config::plan::ProbePlan;
-use crate::history::{History, Stored};
-use crate::metrics::ProbeMetrics;
+use crate::history::{History, Kept, Stored};
+use crate::metrics::{Gauges, ProbeMetrics};
 use crate::probe::report::{Report, rfc3339};
 use crate::probe::surroundings::Surroundings;
 use crate::probe::verdict::Verdict;
@@ -47,8 +47,8 @@ pub struct Row {
     overdue: Option<Arc<AtomicBool>>,
     /// Times at which a run was due while the one before was still going.
     pub skipped: u64,
-    last: Option<Arc<Report>>,
-    last_arrival: Option<Arc<Report>>,
+    last: Option<Arc<Gauges>>,
+    last_arrival: Option<Arc<Gauges>>,
     last_success_at: Option<DateTime<Utc>>,
     /// The report of the last run, as JSON.
     pub last_run: Option<Arc<str>>,
@@ -72,15 +72,15 @@ struct State {
     surroundings: Arc<Surroundings>,
     ticked: Instant,
     /// What an earlier process left of probes that the config may bring back.
-    stored: BTreeMap<String, Vec<Stored>>,
+    kept: BTreeMap<String, Vec<Kept>>,
 }
 
 impl Logbook {
     /// An empty one, with what an earlier process left.
     #[must_use]
-    pub fn new(history: Option<History>, stored: Vec<Stored>) -> Self {
-        let mut by_probe: BTreeMap<String, Vec<Stored>> = BTreeMap::new();
-        for one in stored {
+    pub fn new(history: Option<History>, kept: Vec<Kept>) -> Self {
+        let mut by_probe: BTreeMap<String, Vec<Kept>> = BTreeMap::new();
+        for one in kept {
             by_probe.entry(one.probe.clone()).or_default().push(one);
         }
         Self {
@@ -89,7 +89,7 @@ impl Logbook {
                 recent: VecDeque::new(),
                 surroundings: Arc::default(),
                 ticked: Instant::now(),
-                stored: by_probe,
+                kept: by_probe,
             }),
             history,
         }
@@ -110,8 +110,8 @@ impl Logbook {
                     ..row
                 },
                 None => {
-                    let stored = state.stored.remove(&probe.name).unwrap_or_default();
-                    Row::new(Arc::clone(probe), stored)
+                    let kept = state.kept.remove(&probe.name).unwrap_or_default();
+                    Row::new(Arc::clone(probe), kept)
                 }
             };
             state.rows.insert(probe.name.clone(), row);
@@ -160,12 +160,14 @@ impl Logbook {
             success: report.success,
             delivery_seconds: report.delivery_seconds,
         };
+        let gauges = Arc::new(Gauges::of(report));
         if let Some(history) = &self.history {
             history.add(Stored {
                 token: report.run.clone(),
                 probe: report.probe.clone(),
                 mark: mark.clone(),
                 report: Arc::clone(&text),
+                gauges: Arc::clone(&gauges),
             });
         }
         let mut state = self.state();
@@ -182,11 +184,7 @@ impl Logbook {
             if report.is_interrupted() {
                 return;
             }
-            if report.seen_at.is_some() {
-                row.last_arrival = Some(Arc::clone(report));
-            }
-            row.last = Some(Arc::clone(report));
-            row.note(mark, &text);
+            row.note(mark, Some(text), Some(gauges));
         }
     }
 
@@ -259,7 +257,7 @@ impl Logbook {
 }
 
 impl Row {
-    fn new(probe: Arc<ProbePlan>, stored: Vec<Stored>) -> Self {
+    fn new(probe: Arc<ProbePlan>, kept: Vec<Kept>) -> Self {
         let mut row = Self {
             probe,
             next_run_at: None,
@@ -273,19 +271,24 @@ impl Row {
             last_failure: None,
             marks: VecDeque::new(),
         };
-        for one in stored {
-            row.note(one.mark, &one.report);
+        for one in kept {
+            row.note(one.mark, one.report, one.gauges.map(Arc::new));
         }
         row
     }
 
-    fn note(&mut self, mark: Mark, report: &Arc<str>) {
-        self.last_run = Some(Arc::clone(report));
+    /// Takes in the next run. Of older ones in the history the report or the gauges may not have been read.
+    fn note(&mut self, mark: Mark, report: Option<Arc<str>>, gauges: Option<Arc<Gauges>>) {
         if mark.success {
             self.last_success_at = Some(mark.ended_at);
-        } else {
-            self.last_failure = Some(Arc::clone(report));
+        } else if report.is_some() {
+            self.last_failure.clone_from(&report);
         }
+        self.last_run = report;
+        if gauges.as_ref().is_some_and(|run| run.has_arrival()) {
+            self.last_arrival.clone_from(&gauges);
+        }
+        self.last = gauges;
         self.marks.push_back(mark);
         if self.marks.len() > DRAWN {
             self.marks.pop_front();

@@ -67,7 +67,12 @@ impl Pushgateway {
     /// Tells a finished run.
     pub async fn push(&self, report: &Report, limit: Duration) -> Push {
         let labels = self.labels(&report.probe);
-        self.post(&labels, metrics::encode(report), limit).await
+        self.post(
+            &labels,
+            metrics::encode(&metrics::Gauges::of(report)),
+            limit,
+        )
+        .await
     }
 
     /// Tells what was found beside the runs, in a group without a probe.

@@ -82,7 +82,10 @@ async fn a_gateway_gets_one_post_in_the_group_of_the_probe() {
     assert_eq!(request.method, "POST");
     assert_eq!(request.path, "/prefix/metrics/job/mailprobe/probe/external");
     assert_eq!(request.header("content-type"), Some(metrics::CONTENT_TYPE));
-    assert_eq!(request.body, metrics::encode(&report).into_bytes());
+    assert_eq!(
+        request.body,
+        metrics::encode(&metrics::Gauges::of(&report)).into_bytes()
+    );
 }
 
 #[tokio::test]
