@@ -17,6 +17,10 @@ use url::Url;
 
 /// How long a connection may take, TLS included.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// A connection is kept this long for the run's next request. The next run comes later than servers keep one.
+const KEPT_ALIVE: Duration = Duration::from_secs(15);
+/// So many idle ones are kept, however many requests there were at once.
+const MOST_IDLE: usize = 8;
 /// Longer answers are cut off. Lists of a hundred blocked contacts have a tenth of it.
 const LARGEST_BODY: usize = 512 * 1024;
 /// What a server asks to wait is read up to this; nobody waits so long.
@@ -70,6 +74,8 @@ impl Http {
             .tls_backend_preconfigured(tls.config().as_ref().clone())
             .redirect(Policy::none())
             .connect_timeout(CONNECT_LIMIT)
+            .pool_idle_timeout(KEPT_ALIVE)
+            .pool_max_idle_per_host(MOST_IDLE)
             .user_agent(concat!("mailprobe/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| TlsError::Rustls(chain(&error)))?;
