@@ -111,7 +111,7 @@ impl Brevo {
         self.state().mx = Some(mx);
     }
 
-    /// Serves until the task is dropped.
+    /// Serves until the future is dropped; what was taken goes out all the same.
     pub async fn serve(self, listener: TcpListener, tls: Option<TlsAcceptor>) {
         serve(listener, tls, move |request| {
             let brevo = self.clone();

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 /// Longer requests are cut off.
@@ -100,7 +101,7 @@ impl Request {
     }
 }
 
-/// Serves until the task is dropped.
+/// Serves until the future is dropped; its connections end with it.
 pub async fn serve<F>(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
@@ -109,10 +110,18 @@ pub async fn serve<F>(
     F: Future<Output = Response> + Send,
 {
     let handler = Arc::new(handler);
-    while let Ok((stream, _)) = listener.accept().await {
+    let mut connections = JoinSet::new();
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(_) => return,
+            },
+            Some(_) = connections.join_next() => continue,
+        };
         let _ = stream.set_nodelay(true);
         let (handler, tls) = (Arc::clone(&handler), tls.clone());
-        tokio::spawn(async move {
+        connections.spawn(async move {
             // A client that goes away is nothing to tell of.
             let _ = match tls {
                 None => converse(stream, handler.as_ref()).await,

@@ -1,4 +1,4 @@
-//! What the scheduler costs, by the number of probes, and a soak. `tests/bench/serve` builds the release binary and runs
+//! What the scheduler costs, by the number of probes. `tests/bench/serve` builds the release binary and runs
 //! this; it ends with an error where a figure misses its target.
 
 #![allow(
@@ -24,7 +24,6 @@ use std::time::{Duration, Instant};
 /// As the issue of a probe in a crowd: each once a minute, spread over it.
 const EVERY_MINUTE: &str =
     "schedule = \"* * * * *\"\njitter = \"60s\"\nlate_after = \"20s\"\ntimeout = \"40s\"";
-const RARELY: &str = "schedule = \"0 3 1 1 *\"\nlate_after = \"20s\"\ntimeout = \"30s\"";
 
 /// A part of the values is at or below this.
 fn percentile(mut values: Vec<f64>, share: f64) -> f64 {
@@ -45,7 +44,6 @@ fn main() -> ExitCode {
         std::env::var(name).map_or(default, |text| text.parse().unwrap())
     };
     let minutes = number("MAILPROBE_BENCH_MINUTES", 10);
-    let soak = number("MAILPROBE_BENCH_SOAK", 20_000);
     let rows =
         std::env::var("MAILPROBE_BENCH_PROBES").unwrap_or_else(|_| "1 10 100 1000".to_owned());
     println!(
@@ -76,9 +74,6 @@ fn main() -> ExitCode {
         missed |= !crowd(probes.parse().unwrap(), minutes);
     }
     missed |= !idle();
-    if soak > 0 {
-        missed |= !soaked(soak as usize);
-    }
     ExitCode::from(u8::from(missed))
 }
 
@@ -161,71 +156,4 @@ fn idle() -> bool {
         "\n10,000 idle probes: ready after {start:.2} s (target 1), {memory:.1} MiB (80), {share:.2} % of a processor (1)"
     );
     fleet.stop() == Some(0) && start <= 1.0 && memory <= 80.0 && share <= 1.0
-}
-
-/// So many runs in a row, with restarts of Dovecot, of the gateway and of the stand-in's answers at odd moments.
-fn soaked(target: usize) -> bool {
-    let mut fleet = Fleet::start(20);
-    fleet.write_config(100, |_| RARELY.to_owned(), &fleet.pushgateway());
-    fleet.serve();
-    let mut asked = 0;
-    let mut odd = 1_u64;
-    let mut first: Option<(f64, usize)> = None;
-    while asked < target {
-        for number in 0..100 {
-            let path = format!("/api/probes/p{number}/run");
-            while !fleet
-                .request("POST", &path)
-                .is_some_and(|answer| answer.contains("\"begun\":true"))
-            {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            asked += 1;
-            // A linear congruence: the same moments each time (Numerical Recipes, chapter 7).
-            odd = odd.wrapping_mul(1_664_525).wrapping_add(1_013_904_223) % (1 << 32);
-            match odd % 2000 {
-                0 => fleet.dovecot.restart(),
-                1 => fleet.gateway.restart(),
-                2..=20 => {
-                    let answer = mailprobe::demo::brevo::error(503, "unavailable", "try later");
-                    let behaviour = mailprobe::demo::brevo::Behaviour::Answer(answer);
-                    fleet.brevo.state().next.push_back(behaviour);
-                }
-                _ => {}
-            }
-        }
-        if asked >= target / 4 && first.is_none() {
-            first = Some((fleet.memory().0, fleet.descriptors()));
-        }
-    }
-    let end = Instant::now() + Duration::from_secs(120);
-    while fleet.runs().len() < asked && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    let runs = fleet.runs();
-    let counted = fleet.sum("mailprobe_runs_total{") as usize;
-    let mut tokens: Vec<&str> = runs
-        .iter()
-        .filter_map(|run| run["token"].as_str())
-        .collect();
-    tokens.sort_unstable();
-    tokens.dedup();
-    let delivered = runs
-        .iter()
-        .filter(|run| run["verdict"] == "delivered")
-        .count();
-    let (before, descriptors) = first.unwrap_or_default();
-    let (memory, left) = (fleet.memory().0, fleet.descriptors());
-    println!(
-        "\nSoak: {asked} asked for, {} ended, {counted} counted, {} tokens, {delivered} delivered; \
-         memory {before:.1} then {memory:.1} MiB, descriptors {descriptors} then {left}",
-        runs.len(),
-        tokens.len()
-    );
-    fleet.stop() == Some(0)
-        && runs.len() == asked
-        && counted == asked
-        && tokens.len() == asked
-        && memory <= before * 1.05
-        && left <= descriptors + 4
 }

@@ -12,6 +12,7 @@ use mailprobe::demo::brevo::Brevo;
 use mailprobe::demo::ca::{Authority, Pem};
 use mailprobe::demo::sinks::Received;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -29,7 +30,7 @@ pub struct Fleet {
     brevo_port: u16,
     mailboxes: usize,
     scheduler: Option<Scheduler>,
-    _stand_ins: StandIns,
+    pub stand_ins: StandIns,
     // Last, so that nobody works in it any more when it goes.
     directory: TempDir,
 }
@@ -78,7 +79,7 @@ impl Fleet {
             brevo_port: stand_ins.brevo_port,
             mailboxes,
             scheduler: None,
-            _stand_ins: stand_ins,
+            stand_ins,
             directory,
         }
     }
@@ -131,6 +132,14 @@ impl Fleet {
 
     /// Starts the scheduler, and waits until it serves.
     pub fn serve(&mut self) {
+        self.begin_to_serve();
+        wait_until("the scheduler serves", || {
+            self.get("/readyz").filter(|body| body == "ready\n")
+        });
+    }
+
+    /// Starts the scheduler.
+    pub fn begin_to_serve(&mut self) {
         let mut child = Command::new(binary())
             .args(["serve", "--log-format", "json", "--config"])
             .arg(self.path().join("mailprobe.toml"))
@@ -152,9 +161,6 @@ impl Fleet {
             lines,
             reader,
         });
-        wait_until("the scheduler serves", || {
-            self.get("/readyz").filter(|body| body == "ready\n")
-        });
     }
 
     /// Asks the scheduler to end; its exit code.
@@ -166,12 +172,13 @@ impl Fleet {
         status.code()
     }
 
-    /// Ends the scheduler without a word.
-    pub fn kill(&mut self) {
+    /// Ends the scheduler without a word; what it had logged.
+    pub fn kill(&mut self) -> Vec<Value> {
         let mut scheduler = self.scheduler.take().unwrap();
         scheduler.child.kill().unwrap();
         scheduler.child.wait().unwrap();
         scheduler.reader.join().unwrap();
+        std::mem::take(&mut *scheduler.lines.lock().unwrap())
     }
 
     pub fn pid(&self) -> u32 {
@@ -187,8 +194,15 @@ impl Fleet {
     /// The lines of finished runs.
     pub fn runs(&self) -> Vec<Value> {
         let mut lines = self.log();
-        lines.retain(|line| line.get("verdict").is_some());
+        lines.retain(is_run);
         lines
+    }
+
+    /// How many runs have ended.
+    pub fn ended(&self) -> usize {
+        let scheduler = self.scheduler.as_ref().unwrap();
+        let lines = scheduler.lines.lock().unwrap();
+        lines.iter().filter(|line| is_run(line)).count()
     }
 
     /// The body of an answer; none where nobody answers.
@@ -197,15 +211,12 @@ impl Fleet {
     }
 
     pub fn request(&self, method: &str, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.http_port)).ok()?;
-        write!(
-            stream,
-            "{method} {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"
-        )
-        .ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer.split_once("\r\n\r\n")?.1.to_owned())
+        request(self.http_port, method, path)
+    }
+
+    /// Asks for a run of a probe; whether it has begun.
+    pub fn begins(&self, probe: usize) -> bool {
+        begins(self.http_port, probe)
     }
 
     /// The sum of the series whose lines begin so.
@@ -213,6 +224,17 @@ impl Fleet {
         let metrics = self.get("/metrics").unwrap();
         let lines = metrics.lines().filter(|line| line.starts_with(series));
         lines
+            .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
+            .sum()
+    }
+
+    /// The same of those that have this word in a label, too.
+    pub fn sum_of(&self, series: &str, label: &str) -> f64 {
+        let metrics = self.get("/metrics").unwrap();
+        let label = format!("=\"{label}\"");
+        let lines = metrics.lines().filter(|line| line.starts_with(series));
+        lines
+            .filter(|line| line.contains(&label))
             .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
             .sum()
     }
@@ -238,6 +260,17 @@ impl Fleet {
                 .then_some(())
         });
         Stored::watch(&maildirs)
+    }
+
+    /// Whether the stand-in has no connection open, and so has heard all that was sent to it.
+    pub fn brevo_is_alone(&self) -> bool {
+        let connections = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let local = format!(":{:04X}", self.brevo_port);
+        connections.lines().skip(1).all(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            // Established, and closed by the other side: proc_pid_net(5), include/net/tcp_states.h.
+            !fields[1].ends_with(&local) || !["01", "08"].contains(&fields[3])
+        })
     }
 
     /// IMAP sessions of the mailbox that has most.
@@ -285,6 +318,50 @@ impl Fleet {
         std::fs::read_dir(directory).unwrap().count()
     }
 
+    /// The same, by what they lead to.
+    pub fn descriptors_by_kind(&self) -> BTreeMap<&'static str, usize> {
+        let process = format!("/proc/{}", self.pid());
+        let connections = std::fs::read_to_string(format!("{process}/net/tcp")).unwrap();
+        // local, remote, state and inode of each socket: proc_pid_net(5).
+        let port = |address: &str| u16::from_str_radix(address.rsplit(':').next().unwrap(), 16);
+        let kinds: BTreeMap<String, &str> = connections
+            .lines()
+            .skip(1)
+            .map(|line| {
+                let fields: Vec<&str> = line.split_whitespace().collect();
+                let (local, remote) = (port(fields[1]).unwrap(), port(fields[2]).unwrap());
+                let kind = match remote {
+                    0 => "listening",
+                    _ if local == self.http_port => "http",
+                    _ if remote == self.dovecot.imaps_port => "imap",
+                    _ if remote == self.brevo_port => "brevo",
+                    _ if remote == self.gateway.port => "gateway",
+                    _ => "elsewhere",
+                };
+                (format!("socket:[{}]", fields[9]), kind)
+            })
+            .collect();
+        let mut counts = BTreeMap::new();
+        for descriptor in std::fs::read_dir(format!("{process}/fd"))
+            .unwrap()
+            .flatten()
+        {
+            // One that has been closed in the meantime is none.
+            let Ok(target) = std::fs::read_link(descriptor.path()) else {
+                continue;
+            };
+            let target = target.to_string_lossy().into_owned();
+            let kind = match kinds.get(&target) {
+                Some(kind) => kind,
+                None if target.contains("/history.db") => "history",
+                None if target.starts_with("socket:") => "unconnected",
+                None => "own",
+            };
+            *counts.entry(kind).or_default() += 1;
+        }
+        counts
+    }
+
     /// Messages in a folder of all mailboxes together.
     pub fn messages(&self, folder: &str) -> usize {
         (0..self.mailboxes)
@@ -297,6 +374,29 @@ impl Fleet {
             })
             .sum()
     }
+}
+
+/// Whether a line of the log is of a finished run.
+pub fn is_run(line: &Value) -> bool {
+    line.get("verdict").is_some()
+}
+
+/// Asks the scheduler on this port for a run of a probe; whether it has begun.
+pub fn begins(port: u16, probe: usize) -> bool {
+    let answer = request(port, "POST", &format!("/api/probes/p{probe}/run"));
+    answer.is_some_and(|answer| answer.contains("\"begun\":true"))
+}
+
+fn request(port: u16, method: &str, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"
+    )
+    .ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer.split_once("\r\n\r\n")?.1.to_owned())
 }
 
 impl Drop for Fleet {

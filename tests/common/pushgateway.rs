@@ -49,6 +49,11 @@ impl Pushgateway {
         }
     }
 
+    /// Ends it without a word: what it had not written is lost.
+    pub fn crash(&mut self) {
+        self.process = None;
+    }
+
     /// Everything that Prometheus would scrape.
     pub fn metrics(&self) -> String {
         self.request("GET", "/metrics", "")

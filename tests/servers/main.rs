@@ -29,5 +29,6 @@ mod page;
 mod round_trip;
 mod serve;
 mod smtp;
+mod soak;
 mod termination;
 mod tools;
