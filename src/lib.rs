@@ -17,6 +17,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod dns;
+pub mod files;
 pub mod generate;
 pub mod history;
 pub mod http;

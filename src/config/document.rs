@@ -2,6 +2,8 @@
 
 use super::Environment;
 use super::plan::{SecretPlan, SecretSource};
+use crate::files::{LARGEST_SECRET, read_text};
+use crate::net::tls;
 use crate::secret::Secret;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -317,12 +319,12 @@ impl<'d> Section<'d> {
         Some(strings)
     }
 
-    /// A file that has to be readable.
-    pub(super) fn file(&self, key: &'static str) -> Option<PathBuf> {
-        self.checked(key, |path| {
+    /// `ca_file`, which has to hold certificates.
+    pub(super) fn ca_file(&self) -> Option<PathBuf> {
+        self.checked("ca_file", |path| {
             let path = PathBuf::from(path);
             if self.document.follows_references {
-                std::fs::File::open(&path).map_err(|error| format!("cannot be read: {error}"))?;
+                tls::private_roots(&path).map_err(|why| format!("cannot be used: {why}"))?;
             }
             self.document.notes.borrow_mut().files.push(path.clone());
             Ok(path)
@@ -459,7 +461,7 @@ impl<'d> Entry<'_, 'd> {
                     return None;
                 }
             },
-            SecretSource::File(path) => match std::fs::read_to_string(path) {
+            SecretSource::File(path) => match read_text(path, LARGEST_SECRET) {
                 Ok(value) => value,
                 Err(error) => {
                     let path = path.display();

@@ -11,7 +11,6 @@ use super::smtp::smtp;
 use super::values::{address, base_url, host, is_loopback, label, push_url, text};
 use crate::secret::{Secret, remember};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use toml::de::DeValue;
 use url::Url;
 
@@ -91,7 +90,7 @@ fn brevo(
         Some(_) => section.checked("base_url", base_url),
         None => Url::parse("https://api.brevo.com/v3").ok(),
     };
-    let ca_file = ca_file(section);
+    let ca_file = section.ca_file();
     let daily_limit = section.integer("daily_limit", 1, u32::MAX);
     section.end();
     if let Some(base) = &base {
@@ -139,7 +138,7 @@ pub(super) fn mailbox(
         None => Some(default_port),
     };
     let tls_server_name = section.checked("tls_server_name", host);
-    let ca_file = ca_file(section);
+    let ca_file = section.ca_file();
     let username = section.required("username", text);
     let password = section.required_secret("password", environment);
     let auth = section.choice(
@@ -259,7 +258,7 @@ fn pushgateway(section: &Section<'_>, environment: Environment<'_>) -> Option<Pu
     let password = section.secret("password", Some(environment));
     let bearer = section.secret("bearer_token", Some(environment));
     let has_password = section.entry("password").is_some();
-    let ca_file = ca_file(section);
+    let ca_file = section.ca_file();
     section.end();
     if username.is_some() != has_password {
         section.fault("`username` and `password` go together");
@@ -341,7 +340,7 @@ fn uptime_kuma(
         .is_none_or(|probe| probes.selected.contains(probe));
     let given = section.required_secret("push_url", is_wanted.then_some(environment));
     let interim = section.boolean("interim", false);
-    let ca_file = ca_file(section);
+    let ca_file = section.ca_file();
     let push_url = given.and_then(|given| match push_url(given.value.expose()) {
         Ok(url) => {
             warn_of_plaintext(section, &url, "the token in `push_url`");
@@ -372,10 +371,6 @@ fn known(url: &Url, given: SecretPlan) -> SecretPlan {
         value: Secret::new(url.as_str()),
         source: given.source,
     }
-}
-
-fn ca_file(section: &Section<'_>) -> Option<PathBuf> {
-    section.file("ca_file")
 }
 
 pub(super) fn warn_of_plaintext(section: &Section<'_>, url: &Url, what: &str) {

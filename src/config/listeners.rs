@@ -34,7 +34,7 @@ pub(super) fn listener(section: Section<'_>, known: &[String]) -> Option<Listene
     };
     let proxy = proxy(&section);
     let tls_server_name = section.checked("tls_server_name", host);
-    let ca_file = section.file("ca_file");
+    let ca_file = section.ca_file();
     let relay_check = section.boolean("relay_check", false);
     let opposite_check = section.boolean("opposite_check", false);
     if relay_check

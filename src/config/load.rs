@@ -6,6 +6,7 @@ use super::plan::{DnsPlan, ListenerPlan, MailboxPlan, Plan, ProbePlan, SenderPla
 use super::values::{address, probe_name};
 use super::{ConfigError, Environment};
 use super::{dns, listeners};
+use crate::files::{LARGEST_CONFIG, read_text};
 use crate::probe::schedule::Schedule;
 use crate::probe::token::{Identity, Keyring, TokenKey};
 use crate::probe::verdict::Verdict;
@@ -23,8 +24,6 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// As for any HMAC key of worth (RFC 2104 section 3).
 const SHORTEST_TOKEN_KEY: usize = 16;
-/// Nobody writes more, and a wrong path can lead to anything.
-const LARGEST_FILE: u64 = 8 * 1024 * 1024;
 
 /// Reads the config for these probes; for all where none is named. Only the secrets that these need are read.
 ///
@@ -104,20 +103,10 @@ fn parse<'t>(
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
-    let unreadable = |reason: String| ConfigError::Unreadable {
+    read_text(path, LARGEST_CONFIG).map_err(|error| ConfigError::Unreadable {
         path: path.to_owned(),
-        reason,
-    };
-    let size = std::fs::metadata(path)
-        .map_err(|error| unreadable(error.to_string()))?
-        .len();
-    if size > LARGEST_FILE {
-        return Err(unreadable(format!(
-            "it has {size} bytes, which is no config"
-        )));
-    }
-    let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
-    String::from_utf8(bytes).map_err(|error| unreadable(format!("it is not UTF-8: {error}")))
+        reason: error.to_string(),
+    })
 }
 
 /// A probe whose sender and mailbox are names still.

@@ -10,6 +10,7 @@ pub use listeners::ListenerPlan;
 pub use senders::{ApiPlan, ProviderPlan, SesPlan, SmtpAuth, SmtpLogin, SmtpPlan};
 pub use serve::ServePlan;
 
+use crate::files::{LARGEST_SECRET, read_text};
 use crate::probe::path::PathPlan;
 use crate::probe::schedule::Schedule;
 use crate::probe::token::Keyring;
@@ -91,7 +92,7 @@ impl SecretPlan {
         let SecretSource::File(path) = &self.source else {
             return self.value.clone();
         };
-        match std::fs::read_to_string(path) {
+        match read_text(path, LARGEST_SECRET) {
             Ok(text) if !text.trim().is_empty() => Secret::new(text.trim_end_matches(['\r', '\n'])),
             _ => self.value.clone(),
         }

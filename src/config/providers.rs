@@ -41,7 +41,7 @@ pub(super) fn provider(
         Provider::Mailjet => reader.mailjet(),
     };
     let given = section.checked("base_url", base_url);
-    let ca_file = section.file("ca_file");
+    let ca_file = section.ca_file();
     section.end();
     if let Some(url) = &given {
         warn_of_plaintext(section, url, "the key");

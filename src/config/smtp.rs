@@ -31,7 +31,7 @@ pub(super) fn smtp(
         None => Some(default_port),
     };
     let tls_server_name = section.checked("tls_server_name", host);
-    let ca_file = section.file("ca_file");
+    let ca_file = section.ca_file();
     let login = login(section, environment);
     let from = section.required("from", address);
     let from_name = section.checked("from_name", text);

@@ -1,5 +1,6 @@
 //! One way to TLS: rustls with ring, certificates always checked, and remembered for reports.
 
+use crate::files;
 use chrono::{DateTime, Utc};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -56,7 +57,10 @@ impl Tls {
     pub fn new(ca_file: Option<&Path>) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let roots = Arc::new(match ca_file {
-            Some(path) => private_roots(path)?,
+            Some(path) => private_roots(path).map_err(|reason| TlsError::CaFile {
+                path: path.to_owned(),
+                reason,
+            })?,
             None => RootCertStore {
                 roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
             },
@@ -103,21 +107,19 @@ pub fn install_crypto_provider() {
     let _ = CryptoProvider::install_default(ring::default_provider());
 }
 
-fn private_roots(path: &Path) -> Result<RootCertStore, TlsError> {
-    let fault = |reason: String| TlsError::CaFile {
-        path: path.to_owned(),
-        reason,
-    };
-    let pem = std::fs::read(path).map_err(|error| fault(error.to_string()))?;
+/// The CAs of a `ca_file`.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn private_roots(path: &Path) -> Result<RootCertStore, String> {
+    let pem = files::read(path, files::LARGEST_CA_FILE).map_err(|error| error.to_string())?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| fault(error.to_string()))?;
-        roots
-            .add(certificate)
-            .map_err(|error| fault(error.to_string()))?;
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
     }
     if roots.is_empty() {
-        return Err(fault("it holds no PEM certificate".to_owned()));
+        return Err("it holds no PEM certificate".to_owned());
     }
     Ok(roots)
 }

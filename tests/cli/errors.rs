@@ -121,16 +121,27 @@ fn a_fault_of_the_config_is_one_line_and_unknown_to_nagios() {
 }
 
 #[test]
-fn a_ca_file_without_a_certificate_is_named() {
+fn a_ca_file_without_a_certificate_is_named_at_every_line_that_names_it() {
     let stage = Stage::new(None);
     std::fs::write(stage.directory().join("ca.pem"), "no certificate\n").unwrap();
     let ran = stage.run(&[]);
-    assert_eq!(
-        ran.stderr,
-        format!(
-            "error: cannot set up the sender: cannot read CA certificates from `{}/ca.pem`: it holds no PEM certificate\n",
-            stage.directory().display()
-        )
-    );
+    let config = stage.config();
+    let text = std::fs::read_to_string(&config).unwrap();
+    let parts = ["sender `brevo`", "mailbox `spam`"];
+    let lines = text.lines().enumerate();
+    let expected: String = lines
+        .filter(|(_, line)| line.starts_with("ca_file"))
+        .zip(parts)
+        .map(|((index, _), part)| {
+            format!(
+                "error: {}:{}: {part}: `ca_file = \"{}/ca.pem\"` cannot be used: it holds no PEM certificate\n",
+                config.display(),
+                index + 1,
+                stage.directory().display()
+            )
+        })
+        .collect();
+    assert_eq!(expected.lines().count(), 2, "{text}");
+    assert_eq!(ran.stderr, expected);
     assert_eq!(ran.code, Some(2));
 }
