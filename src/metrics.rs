@@ -136,6 +136,11 @@ const BUILD_INFO: Metric = Metric {
     help: "1, with what was built.",
 };
 
+/// What is checked beside the runs can stand still while they go on.
+pub(crate) const LAST_CHECK: Metric = Metric {
+    name: "mailprobe_last_check_timestamp_seconds",
+    help: "When the listeners and the DNS records were last checked.",
+};
 const LISTENER_UP: Metric = Metric {
     name: "mailprobe_listener_up",
     help: "1 if the mail port does all that it should, else 0.",

@@ -490,7 +490,18 @@ fn endpoints(plan: &Plan, options: &RuleOptions) -> Node {
         .iter()
         .map(|probe| Timing::new(probe).longest)
         .min()
-        .unwrap_or_default();
+        .unwrap_or_default()
+        .max(plan.serve.listener_interval);
+    let down = format!("max {by} (mailprobe_listener_up{{{selector}}})");
+    let mut trouble = format!("{down} == 0");
+    if !plan.listeners.is_empty() {
+        // Their last state stays in the gateway, and on the page of `serve`, also where nobody checks them any more.
+        let oldest = (checks_apart + OVERRUN + Duration::from_secs(120)).as_secs();
+        trouble += &format!(
+            "\nor\n{down}\nand on () time() - max({}{{{selector}}}) > {oldest}",
+            metrics::LAST_CHECK.name
+        );
+    }
     let rules = [
         Rule {
             alert: "CertificateExpiring",
@@ -504,12 +515,12 @@ fn endpoints(plan: &Plan, options: &RuleOptions) -> Node {
         },
         Rule {
             alert: "MailListenerDown",
-            expr: format!("max {by} (mailprobe_listener_up{{{selector}}}) == 0"),
+            expr: trouble,
             // The next check has to say so too.
             wait: Some(checks_apart + OVERRUN + Duration::from_secs(60)),
             severity: "critical",
-            summary: "the mail port {{ $labels.endpoint }} does not answer as it should".to_owned(),
-            description: "Two checks in a row failed: connection, PROXY header, greeting or TLS. `mailprobe check --listeners` says which.".to_owned(),
+            summary: "the mail port {{ $labels.endpoint }} does not answer as it should, or is not checked any more".to_owned(),
+            description: "Two checks in a row failed (connection, PROXY header, greeting or TLS), or none reported. `mailprobe check --listeners` says which.".to_owned(),
         },
     ];
     let rules: Vec<Node> = rules

@@ -1,8 +1,8 @@
 //! What is checked beside the runs: a group of its own in a gateway.
 
 use super::{
-    CERTIFICATE_EXPIRY, DNS_RECORDS_DRIFTED, DNS_RECORDS_FAULTY, LISTENER_HANDSHAKE, LISTENER_UP,
-    Page, known, unix,
+    CERTIFICATE_EXPIRY, DNS_RECORDS_DRIFTED, DNS_RECORDS_FAULTY, LAST_CHECK, LISTENER_HANDSHAKE,
+    LISTENER_UP, Page, known, unix,
 };
 use crate::probe::surroundings::Surroundings;
 
@@ -15,6 +15,9 @@ pub fn encode_surroundings(surroundings: &Surroundings) -> String {
 }
 
 pub(super) fn add(page: &Page, surroundings: &Surroundings) {
+    if let Some(at) = surroundings.checked_at {
+        page.value(&LAST_CHECK, unix(at));
+    }
     let checks = &surroundings.listeners;
     let endpoints = || checks.iter().map(|check| check.listener.as_str());
     let up = checks.iter().map(|check| f64::from(u8::from(check.ok)));

@@ -4,10 +4,13 @@ use super::diagnosis::Listener;
 use super::dns_posture::{Fault, Finding, Kind, Level};
 use super::listener::ListenerCheck;
 use super::verdict::{CauseCode, Warning};
+use chrono::{DateTime, Utc};
 
 /// What one round of checks found.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Surroundings {
+    /// When that was; none before the first round is over.
+    pub checked_at: Option<DateTime<Utc>>,
     /// Each listener, in the order of the config; empty where there are none.
     pub listeners: Vec<ListenerCheck>,
     /// The DNS records; none where the config has no `[dns]`.
@@ -158,6 +161,7 @@ pub(crate) mod samples {
         };
         let lacks = "resolver system lacks spf of `example.org`, which 1.1.1.1 has: v=spf1 -all";
         Surroundings {
+            checked_at: Some(at("2026-11-25T06:00:01Z")),
             listeners: vec![well, ill],
             dns: Some(Dns {
                 findings: vec![

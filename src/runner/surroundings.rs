@@ -8,6 +8,7 @@ use crate::probe::dns_posture::{Finding, Subject};
 use crate::probe::report::Push;
 use crate::probe::surroundings::{Dns, Surroundings};
 use crate::sinks::Sink;
+use chrono::Utc;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +42,11 @@ async fn observe(plan: &Plan, edges: &Edges) -> Surroundings {
         })
     };
     let (listeners, dns) = tokio::join!(check_all(&plan.listeners, Opposite::AsConfigured), dns);
-    Surroundings { listeners, dns }
+    Surroundings {
+        checked_at: Some(Utc::now()),
+        listeners,
+        dns,
+    }
 }
 
 /// One round: checks, lets the runs of these edges know, and tells the sinks where `push` says so. Runs that are under

@@ -7,14 +7,19 @@ use story::Story;
 
 /// What is generated for the example config.
 fn generated(arguments: &[&str]) -> String {
-    let config = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/fixtures/config/good/old-installation.toml"
-    );
+    generated_for("old-installation.toml", arguments)
+}
+
+/// What is generated for one of the good configs.
+fn generated_for(config: &str, arguments: &[&str]) -> String {
+    let config = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/config/good")
+        .join(config);
     let output = Command::new(env!("CARGO_BIN_EXE_mailprobe"))
         .arg("generate")
         .args(arguments)
-        .args(["--config", config])
+        .arg("--config")
+        .arg(config)
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -414,6 +419,30 @@ fn certificates_and_listeners_are_told_by_their_endpoint() {
     story.set_series(listener, 0.0).run("delivered", "none");
     story.run("delivered", "none").fires(&["MailListenerDown"]);
     tell(&story);
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn listeners_that_nobody_checks_any_more_are_told_though_the_probes_go_on() {
+    let last = "mailprobe_last_check_timestamp_seconds{}";
+    let mut story = Story::begin();
+    story.set_series("mailprobe_listener_up{endpoint=\"smtp-outside\"}", 1.0);
+    let checked = |story: &mut Story| {
+        let now = (story.minute() * 60) as f64;
+        story.set_series(last, now).run("delivered", "none");
+    };
+    for _ in 0..4 {
+        checked(&mut story);
+    }
+    // One round that is lost is not told.
+    story.run("delivered", "none");
+    checked(&mut story);
+    story.has_fired(&[]);
+    for _ in 0..3 {
+        story.run("delivered", "none");
+    }
+    story.fires(&["MailListenerDown"]);
+    story.tell(&generated_for("listeners.toml", &["prometheus-rules"]));
 }
 
 #[test]
