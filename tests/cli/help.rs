@@ -54,6 +54,43 @@ fn every_command_explains_itself_with_an_example() {
     }
 }
 
+/// The examples of every help, without what stands behind them: other programs, and words about them.
+fn examples() -> Vec<Vec<String>> {
+    let commands = [
+        "run", "serve", "check", "find", "demo", "inspect", "generate",
+    ];
+    let helps = commands.map(|command| run(&[command, "--help"]).stdout);
+    let all = helps.into_iter().chain([run(&["--help"]).stdout]);
+    let mut examples = Vec::new();
+    for help in all {
+        let (_, lines) = help.split_once("Examples:\n").unwrap();
+        for line in lines
+            .lines()
+            .filter(|line| line.starts_with("  mailprobe "))
+        {
+            // Two spaces and more stand before words.
+            let command = line.trim_start().split("  ").next().unwrap();
+            let words = command.split(' ').skip(1);
+            let words = words.take_while(|word| !["|", ">", "<"].contains(word));
+            examples.push(words.map(str::to_owned).collect());
+        }
+    }
+    examples
+}
+
+#[test]
+fn every_example_of_the_help_is_a_command_that_the_program_takes() {
+    let examples = examples();
+    assert!(examples.len() >= 25, "{examples:?}");
+    for example in examples {
+        let mut arguments: Vec<&str> = example.iter().map(String::as_str).collect();
+        // All arguments are read before it, and then nothing is done.
+        arguments.push("--help");
+        let ran = run(&arguments);
+        assert_eq!(ran.code, Some(0), "{example:?}: {}", ran.stderr);
+    }
+}
+
 #[test]
 fn help_has_no_colour_codes() {
     let mut command = program(&["--help"]);
