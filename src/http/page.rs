@@ -2,6 +2,7 @@
 
 use crate::probe::verdict::Verdict;
 use crate::scheduler::logbook::{DRAWN, Mark, Row};
+use crate::visible::escape;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
@@ -60,7 +61,7 @@ pub(super) fn show(mut rows: Vec<Row>, number: usize) -> Response {
         }
     };
     let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
-    (kind, page.into_string()).into_response()
+    (kind, escape(&page.into_string()).into_owned()).into_response()
 }
 
 fn card(row: &Row) -> Markup {

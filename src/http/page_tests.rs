@@ -23,6 +23,7 @@ fn failed() -> Report {
         "make room",
     );
     cause.evidence.push("<script>alert(1)</script>".to_owned());
+    cause.evidence.push("\u{202e}gpj.exe".to_owned());
     Report {
         verdict: Verdict::Missing,
         success: false,
@@ -56,6 +57,10 @@ async fn the_last_failure_stays_with_its_evidence_after_successes_and_every_word
         )));
     }
     let page = text(logbook.rows()).await;
+    assert!(
+        page.contains("\\u202egpj.exe") && !page.contains('\u{202e}'),
+        "{page}"
+    );
     assert!(
         page.contains("Last failure: missing, 2026-11-25T10:00:00.000Z"),
         "{page}"

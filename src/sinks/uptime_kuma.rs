@@ -6,6 +6,7 @@ use crate::net::http::{Answer, Fault, Http};
 use crate::net::tls::TlsError;
 use crate::probe::report::Report;
 use crate::probe::verdict::Verdict;
+use crate::visible::escape_line;
 use serde::Deserialize;
 use std::time::Duration;
 use url::Url;
@@ -94,7 +95,8 @@ impl UptimeKuma {
     }
 
     async fn get(&self, up: bool, message: &str, ping: Option<u64>, limit: Duration) -> Push {
-        let message: String = message.chars().take(LONGEST_MESSAGE).collect();
+        // Monitors hand it on to chats and pagers.
+        let message: String = escape_line(message).chars().take(LONGEST_MESSAGE).collect();
         let mut query = vec![
             ("status", if up { "up" } else { "down" }.to_owned()),
             ("msg", message),

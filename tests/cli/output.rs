@@ -162,6 +162,13 @@ fn what_a_server_says_steers_no_terminal_in_no_command() {
     ] {
         assert_harmless(&stage.run(more));
     }
+    for pushed in stage.told_kuma() {
+        let told = pushed.join(" ");
+        assert!(
+            told.contains("\\u202egpj") && !told.contains('\u{202e}'),
+            "{told}"
+        );
+    }
 
     let stage = Stage::new(None);
     let token = stage.run(&["--output", "json", "--keep"]).report()["run"]
