@@ -193,6 +193,23 @@ fn every_command_of_the_readme_is_one_that_the_program_takes() {
     assert_eq!(run(&["run", "--no-such", "--help"]).code, Some(2));
 }
 
+#[test]
+fn what_the_readme_shows_of_inspect_is_what_it_says() {
+    let (_, blocks) = prose_and_blocks();
+    let shown = blocks
+        .iter()
+        .filter_map(|(_, text)| text.strip_prefix("$ mailprobe inspect "))
+        .map(|text| text.split_once('\n').unwrap());
+    let mut compared = 0;
+    for (file, said) in shown {
+        let path = root().join(file);
+        let ran = run(&["inspect", path.to_str().unwrap()]);
+        assert_eq!(ran.stdout, said, "{file}");
+        compared += 1;
+    }
+    assert_eq!(compared, 1);
+}
+
 /// What GitHub makes of a heading.
 fn anchor(heading: &str) -> String {
     heading
