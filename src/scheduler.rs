@@ -231,8 +231,10 @@ impl Scheduler {
                 if self.logbook.has(&probe) {
                     self.counters.end(&report);
                 }
+                // What the log tells of is on its way to the history: a process that is killed now may have kept it.
+                let report = Arc::new(report);
+                self.logbook.end(&report);
                 log(&report, planned);
-                self.logbook.end(&Arc::new(report));
             }
             Err(error) => {
                 tracing::error!(
