@@ -8,23 +8,32 @@ use std::sync::OnceLock;
 /// The user that the image names.
 pub const USER: &str = "65532:65532";
 
+/// Where cargo puts what it builds.
+pub fn target() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or("target".into()))
+}
+
+/// A script in `deploy/` that calls cargo, without what cargo tells its tests: build scripts look at that, and everything
+/// would be built anew.
+pub fn script(name: &str) -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut script = Command::new(root.join("deploy").join(name));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_") && !["CARGO_HOME", "CARGO_TARGET_DIR"].contains(&&*text) {
+            script.env_remove(&name);
+        }
+    }
+    script
+}
+
 /// Where the files of the image are, built once for all tests; cargo knows what is as it was.
 pub fn rootfs() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), Into::into);
-        let rootfs = root.join(target).join("rootfs");
-        let mut build = Command::new(root.join("deploy/container/build-rootfs"));
-        build.arg(&rootfs);
-        // What cargo tells its tests would have it build everything anew: build scripts look at it.
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("CARGO_") && !["CARGO_HOME", "CARGO_TARGET_DIR"].contains(&&*text) {
-                build.env_remove(&name);
-            }
-        }
-        process::run(&mut build);
+        let rootfs = target().join("rootfs");
+        process::run(script("container/build-rootfs").arg(&rootfs));
         rootfs
     })
 }
@@ -42,6 +51,13 @@ pub fn in_the_image(rootfs: &Path, mounts: &[(&Path, &str)], arguments: &[&str])
         command.arg("--ro-bind").args([entry.path(), inside]);
     }
     for (here, there) in mounts {
+        // Those that bubblewrap makes by itself are root's alone.
+        let mut parents: Vec<&Path> = Path::new(there).ancestors().skip(1).collect();
+        parents.retain(|parent| parent.parent().is_some());
+        for parent in parents.iter().rev() {
+            command.args(["--perms", "0755", "--dir"]);
+            command.arg(format!("{ROOT}{}", parent.display()));
+        }
         command
             .arg("--ro-bind")
             .arg(here)
