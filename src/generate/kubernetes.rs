@@ -1,6 +1,7 @@
 //! Manifests for Kubernetes: a CronJob that runs every probe, with the least that it needs.
 
 use super::network::Ports;
+use super::resources::Resources;
 use super::timing::OVERRUN;
 use super::yaml::{Node, map, texts};
 use crate::config::plan::{Plan, SecretSource};
@@ -167,16 +168,7 @@ fn pod(plan: &Plan) -> Node {
                 ("capabilities", map([("drop", texts(["ALL"]))])),
             ]),
         ),
-        (
-            "resources",
-            map([
-                (
-                    "requests",
-                    map([("cpu", "10m".into()), ("memory", "16Mi".into())]),
-                ),
-                ("limits", map([("memory", "64Mi".into())])),
-            ]),
-        ),
+        ("resources", resources(plan)),
         ("volumeMounts", mounts.into()),
     ]);
     map([
@@ -205,6 +197,24 @@ fn pod(plan: &Plan) -> Node {
         ),
         ("containers", vec![container].into()),
         ("volumes", volumes.into()),
+    ])
+}
+
+fn resources(plan: &Plan) -> Node {
+    let Resources {
+        processor,
+        memory,
+        memory_limit,
+    } = Resources::of(plan.probes.len());
+    map([
+        (
+            "requests",
+            map([
+                ("cpu", processor.as_str().into()),
+                ("memory", memory.as_str().into()),
+            ]),
+        ),
+        ("limits", map([("memory", memory_limit.as_str().into())])),
     ])
 }
 

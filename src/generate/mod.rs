@@ -5,6 +5,7 @@ mod dashboard;
 mod inhibitions;
 mod kubernetes;
 mod network;
+mod resources;
 mod rules;
 mod timing;
 mod yaml;

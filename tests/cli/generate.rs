@@ -339,6 +339,49 @@ fn the_deadlines_of_the_job_and_of_the_unit_agree_with_the_config() {
     assert!(deploy("systemd/mailprobe-run.timer").contains("\nOnCalendar=*:0/20\n"));
 }
 
+/// What requests and limits say in these manifests: processor, memory, and the most memory.
+fn resources(manifests: &str) -> Vec<u64> {
+    let (_, requests) = manifests.split_once(" requests:\n").unwrap();
+    let lines = requests.lines().map(|line| line.trim().replace('"', ""));
+    lines
+        .filter_map(|line| {
+            let figure = line.strip_prefix("cpu: ").or(line.strip_prefix("memory: "));
+            let figure = figure?.trim_end_matches(['m', 'M', 'i']);
+            Some(figure.parse().unwrap())
+        })
+        .take(3)
+        .collect()
+}
+
+#[test]
+fn the_cluster_is_asked_for_what_the_readme_says_that_a_run_was_measured_to_take() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let figure = |name: &str| -> f64 {
+        let (_, row) = readme
+            .split_once(&format!("| a run of a second: {name} | "))
+            .unwrap();
+        row.split(' ').next().unwrap().parse().unwrap()
+    };
+    let [processor, memory, most] = resources(&generated(&["kubernetes"]))[..] else {
+        panic!("no requests and limits");
+    };
+    // Thousandths of a processor, and milliseconds within a second.
+    let (asked, measured) = (processor as f64, figure("processor time"));
+    assert!(
+        (measured..2.0 * measured).contains(&asked),
+        "{asked}m for {measured} ms"
+    );
+    let (asked, measured) = (memory as f64, figure("peak memory"));
+    assert!(
+        (measured..1.5 * measured).contains(&asked),
+        "{asked}Mi for {measured} MiB"
+    );
+    assert!(most >= 2 * memory, "{most}");
+    let overlay = "deploy/kubernetes/overlays/serve/deployment.yaml";
+    let overlay = std::fs::read_to_string(root().join(overlay)).unwrap();
+    assert_eq!(resources(&overlay), [processor, memory, most]);
+}
+
 /// `PROTOCOL PORT` of what the network policy in these manifests lets out.
 fn let_out(manifests: &str) -> Vec<String> {
     let (_, egress) = manifests.split_once("\n  egress:\n").unwrap();
