@@ -17,6 +17,7 @@ mod common;
 mod container;
 mod crowded;
 mod dashboard;
+mod debian;
 mod deploy;
 mod faults;
 mod figures;
