@@ -27,6 +27,7 @@ mod interrupted;
 mod listeners;
 mod matrix;
 mod page;
+mod release;
 mod round_trip;
 mod serve;
 mod smtp;

@@ -92,3 +92,13 @@ pub fn terraformed(module: &Path, manifests: &str, namespace: &str, image: &str)
         .args([namespace, image]);
     said(command, manifests)
 }
+
+/// What a forge would find wrong with this workflow, and the workflow.
+#[track_caller]
+pub fn workflow(yaml: &str) -> (Vec<String>, serde_json::Value) {
+    let mut command = Command::new("/usr/bin/python3");
+    command.arg(script("workflow.py")).arg(directory());
+    let mut lines = said(command, yaml);
+    let workflow = serde_json::from_str(&lines.pop().unwrap()).unwrap();
+    (lines, workflow)
+}
