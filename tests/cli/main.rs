@@ -11,6 +11,7 @@
 
 mod architecture;
 mod demo;
+mod deploy;
 mod dns;
 mod errors;
 mod find;
