@@ -334,6 +334,11 @@ fn a_run_checks_the_listeners_once_and_tells_the_gateway_in_a_group_without_a_pr
     assert_eq!(up("pop3s").as_deref(), Some("0"));
     let took = value("mailprobe_listener_handshake_seconds", "pop3s");
     assert_eq!(took.as_deref(), Some("NaN"));
+    let checked =
+        "mailprobe_last_check_timestamp_seconds{instance=\"\",job=\"email-roundtrip-monitor\"}";
+    let checked: f64 = site.gateway.value(checked).unwrap().parse().unwrap();
+    let ago = chrono::Utc::now().timestamp() as f64 - checked;
+    assert!((-1.0..120.0).contains(&ago), "{ago} s ago");
     // One certificate was not seen, so the row is left as it was: not there.
     let end = "mailprobe_certificate_expiry_timestamp_seconds";
     assert_eq!(value(end, "imaps"), None);
