@@ -544,7 +544,7 @@ async fn a_deletion_that_is_answered_ok_and_does_nothing_is_noticed() {
 async fn only_what_is_proven_ours_and_finished_is_deleted() {
     let mut scene = Scene::new(Fake::default()).await;
     let (live, late, left) = (token(30), token(4000), token(5000));
-    let forged = token(4000).replace(late.get(20..30).unwrap(), "aaaaaaaaaa");
+    let forged = late.replace(late.get(20..30).unwrap(), "aaaaaaaaaa");
     for (fields, at) in [
         (ours(&live), now()),
         (ours(&forged), now()),
