@@ -76,8 +76,8 @@ pub struct Soak {
     pub events: BTreeMap<Event, usize>,
     /// The first one is the warm-up.
     pub parts: Vec<Part>,
-    /// What runs that were not delivered said, and how many of them did.
-    pub sentences: BTreeMap<String, usize>,
+    /// The causes of runs that were not delivered: how many had each, and what the first of them said.
+    pub causes: BTreeMap<String, (usize, String)>,
     /// Messages in any folder at the end.
     pub left: usize,
     pub code: Option<i32>,
@@ -248,8 +248,9 @@ impl Soak {
             let verdict = verdict.unwrap().to_owned();
             *self.verdicts.entry(verdict.clone()).or_default() += 1;
             if verdict != "delivered" {
+                let cause = run["cause"].as_str().unwrap_or("none").to_owned();
                 let sentence = run["message"].as_str().unwrap_or_default().to_owned();
-                *self.sentences.entry(sentence).or_default() += 1;
+                self.causes.entry(cause).or_insert((0, sentence)).0 += 1;
             }
             if logged.insert(token.unwrap().to_owned(), verdict).is_some() {
                 self.faults.push(format!("{} ended twice", token.unwrap()));
@@ -369,8 +370,8 @@ impl Soak {
             busy * 100.0,
             rest * 100.0
         );
-        for (sentence, count) in &self.sentences {
-            let _ = writeln!(text, "{count} times {sentence}");
+        for (cause, (count, sentence)) in &self.causes {
+            let _ = writeln!(text, "{count} times {cause}, first: {sentence}");
         }
         for fault in self.faults.iter().take(20) {
             let _ = writeln!(text, "FAULT: {fault}");
