@@ -3,8 +3,8 @@
 /// The peak of a run with one probe, in KiB: 10.6 MiB, of which eight are the program. A mailbox of 10,000 messages and
 /// every incident of the README's table take no more, as the size of everything that is read is bounded.
 const RUN: u64 = 10_854;
-/// What each further probe may add, in KiB: so `serve` has 1,000 of them in 60 MiB.
-const PROBE: u64 = 51;
+/// What each further probe may add, in KiB: `serve` with 100 of them over 20 mailboxes, and its history, held 23.5 MiB.
+const PROBE: u64 = 133;
 /// Processor time of a run of a second, in milliseconds: so many thousandths of a processor while it lasts.
 const PROCESSOR: u64 = 21;
 /// However many probes there are, in thousandths: what they do at the same time then takes longer.
@@ -46,9 +46,10 @@ mod tests {
         for (probes, processor, memory, limit) in [
             (0, "21m", "13Mi", "52Mi"),
             (1, "21m", "13Mi", "52Mi"),
-            (10, "210m", "14Mi", "56Mi"),
-            (12, "250m", "14Mi", "56Mi"),
-            (1_000, "250m", "73Mi", "292Mi"),
+            (10, "210m", "15Mi", "60Mi"),
+            (12, "250m", "15Mi", "60Mi"),
+            (100, "250m", "29Mi", "116Mi"),
+            (1_000, "250m", "169Mi", "676Mi"),
         ] {
             let expected = Resources {
                 processor: processor.to_owned(),
