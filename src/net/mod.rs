@@ -1,6 +1,5 @@
 //! What every edge needs of the network.
 
-mod dial;
 pub mod http;
 pub mod proxy_protocol;
 pub mod tls;

@@ -347,58 +347,6 @@ fn brevo_is_reached_through_the_proxy_of_the_environment_unless_it_is_excepted()
     assert_eq!(asked.lock().unwrap().len(), lines.len());
 }
 
-/// A proxy that answers by itself, and remembers the head of what it was asked.
-fn answering_proxy() -> (String, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let remembered = Arc::clone(&asked);
-    std::thread::spawn(move || {
-        for client in listener.incoming() {
-            let mut client = client.unwrap();
-            let mut head = Vec::new();
-            let mut byte = [0];
-            while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).unwrap() == 1 {
-                head.push(byte[0]);
-            }
-            let head = String::from_utf8(head).unwrap();
-            let length = head
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length: "))
-                .map_or(0, |length| length.parse().unwrap());
-            client.read_exact(&mut vec![0; length]).unwrap();
-            remembered.lock().unwrap().push(head);
-            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-            client.write_all(answer).unwrap();
-        }
-    });
-    (address, asked)
-}
-
-#[test]
-fn plain_requests_go_through_a_proxy_with_its_credentials_and_the_whole_url() {
-    let stage = Stage::new(None);
-    let (address, asked) = answering_proxy();
-    let config = stage.config();
-    let arguments = ["run", "--output", "json", "--config"];
-    let mut command = program(&arguments);
-    command.arg(&config).env(
-        "HTTP_PROXY",
-        format!("http://somebody:proxy-password@{address}"),
-    );
-    let ran = finish(command.spawn().unwrap());
-    let report = ran.report();
-    assert_eq!(report["pushes"][0]["ok"], true, "{report:#}");
-    assert!(stage.world().gateway().requests().is_empty());
-    let heads = asked.lock().unwrap();
-    let push = heads.iter().find(|head| head.starts_with("POST ")).unwrap();
-    assert!(push.starts_with("POST http://127.0.0.1:"), "{push}");
-    let credentials = data_encoding::BASE64.encode(b"somebody:proxy-password");
-    let field = format!("proxy-authorization: Basic {credentials}\r\n");
-    assert!(push.contains(&field), "{push}");
-    assert!(!format!("{ran:?}").contains("proxy-password"), "{ran:?}");
-}
-
 #[test]
 fn rows_of_every_run_are_pushed_by_every_run_and_rows_of_arrivals_only_with_one() {
     let every = |stage: &Stage| -> Vec<String> {
