@@ -46,6 +46,8 @@ pub struct Cast {
     pub probes: Vec<Arc<ProbePlan>>,
     /// How to run one.
     pub launch: Launch,
+    /// Runs of a probe that somebody asks for lie this far apart.
+    pub min_interval: Duration,
 }
 
 /// Reads the config again: the new cast, or why there is none.
@@ -94,7 +96,6 @@ pub struct Scheduler {
     epoch: Instant,
     logbook: Arc<Logbook>,
     counters: Arc<Counters>,
-    min_interval: Duration,
     runs: JoinSet<Report>,
     /// The probe and the planned start of each run under way.
     running: HashMap<Id, (String, DateTime<Utc>)>,
@@ -112,7 +113,6 @@ impl Scheduler {
         clock: Clock,
         logbook: Arc<Logbook>,
         counters: Arc<Counters>,
-        min_interval: Duration,
     ) -> Self {
         let epoch = Instant::now();
         let now = clock();
@@ -127,7 +127,6 @@ impl Scheduler {
             epoch,
             logbook,
             counters,
-            min_interval,
             runs: JoinSet::new(),
             running: HashMap::new(),
             asked: HashMap::new(),
@@ -269,10 +268,11 @@ impl Scheduler {
         if self.is_running(name) {
             return Asked::Running;
         }
+        let apart = self.cast.min_interval;
         if let Some(last) = self.asked.get(name)
-            && last.elapsed() < self.min_interval
+            && last.elapsed() < apart
         {
-            return Asked::TooSoon(self.min_interval.saturating_sub(last.elapsed()));
+            return Asked::TooSoon(apart.saturating_sub(last.elapsed()));
         }
         self.asked.insert(name.to_owned(), Instant::now());
         let now = (self.clock)();

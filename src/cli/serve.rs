@@ -107,7 +107,6 @@ async fn set_up(common: &Common) -> Result<Service, String> {
         Box::new(Utc::now),
         Arc::clone(&logbook),
         counters,
-        serve.min_interval,
     );
     Ok(Service {
         signals,

@@ -80,6 +80,7 @@ impl Stage {
         Cast {
             probes: self.plan.probes.clone(),
             launch: self.launch(),
+            min_interval: self.plan.serve.min_interval,
         }
     }
 

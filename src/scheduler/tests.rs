@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config;
+use crate::config::plan::Plan;
 use crate::probe::report::sample;
 use crate::probe::verdict::{Cause, CauseCode, Stage, Verdict};
 use std::sync::Mutex;
@@ -49,20 +50,22 @@ fn probe(name: &str, schedule: &str) -> String {
     )
 }
 
-fn probes(text: &str) -> Vec<Arc<ProbePlan>> {
+fn plan(text: &str) -> Plan {
     let text = format!(
         "{text}[sender.b]\ntype = \"brevo\"\napi_key = \"xkeysib-for-tests\"\nfrom = \"b@example.org\"\n\
          [mailbox.m]\ntype = \"imap\"\nhost = \"mail.example.org\"\nusername = \"m\"\npassword = \"for tests\"\n"
     );
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
-    config::load(file.path(), &[], &|_| None).unwrap().probes
+    config::load(file.path(), &[], &|_| None).unwrap()
 }
 
 fn cast(text: &str, takes: Duration, runs: &Runs, wall: &Wall) -> Cast {
     let (runs, wall) = (Arc::clone(runs), wall.clone());
+    let plan = plan(text);
     Cast {
-        probes: probes(text),
+        probes: plan.probes,
+        min_interval: plan.serve.min_interval,
         launch: Box::new(move |start, mut stop| {
             let name = start.probe.name.clone();
             let begun = wall.now();
@@ -117,7 +120,6 @@ impl Scene {
             Box::new(move || clock.now()),
             Arc::clone(&logbook),
             Arc::clone(&counters),
-            Duration::from_secs(60),
         );
         let (commands, receiver) = mpsc::channel(8);
         let (stop, stopped) = watch::channel(false);
@@ -234,6 +236,18 @@ async fn a_run_is_asked_for_when_none_is_under_way_and_not_too_often() {
     scene.pass(5).await;
     assert!(matches!(scene.ask("daily").await, Asked::TooSoon(_)));
     scene.pass(60).await;
+    assert_eq!(scene.ask("daily").await, Asked::Begun);
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_often_a_run_can_be_asked_for_is_what_the_last_config_says() {
+    let daily = probe("daily", "0 3 * * *");
+    let scene = Scene::new(&daily, SHORT);
+    assert_eq!(scene.ask("daily").await, Asked::Begun);
+    scene.pass(20).await;
+    assert!(matches!(scene.ask("daily").await, Asked::TooSoon(_)));
+    let sooner = format!("{daily}[serve]\nmin_interval = \"10s\"\n");
+    assert_eq!(scene.reload(Ok(sooner)).await, Ok(()));
     assert_eq!(scene.ask("daily").await, Asked::Begun);
 }
 
