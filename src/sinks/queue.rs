@@ -8,7 +8,7 @@ use crate::log::About;
 use crate::probe::report::{Push, Report};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -28,7 +28,7 @@ pub enum PushResult {
     Ok,
     /// The sink did not take it, after all attempts.
     Failed,
-    /// It was not tried: a newer report of the same probe took its place, or the process ended.
+    /// A newer report of the same probe took its place, or the end came before the sink had taken it.
     Dropped,
 }
 
@@ -72,8 +72,8 @@ pub struct Queue {
 struct State {
     order: VecDeque<String>,
     posts: HashMap<String, Post>,
-    /// Probes whose push is under way: the next one of the same probe comes after it.
-    busy: HashSet<String>,
+    /// What is on its way, by probe: the next one of the same probe comes after it.
+    busy: HashMap<String, Post>,
     closed: bool,
 }
 
@@ -137,7 +137,7 @@ impl Queue {
         }
         drop(state);
         for post in dropped {
-            self.drop_post(&post);
+            self.drop_post(&post, "the sink is slower than the probes");
         }
         self.work.notify_one();
     }
@@ -154,10 +154,13 @@ impl Queue {
             let mut state = self.state();
             state.closed = true;
             state.order.clear();
-            state.posts.drain().map(|(_, post)| post).collect()
+            // What is on its way is cut off there: whether the sink takes it is not heard any more.
+            let mut left: Vec<Post> = state.busy.drain().map(|(_, post)| post).collect();
+            left.extend(state.posts.drain().map(|(_, post)| post));
+            left
         };
         for post in left {
-            self.drop_post(&post);
+            self.drop_post(&post, "the sink has not taken it by the end");
         }
         self.work.notify_one();
     }
@@ -179,8 +182,7 @@ impl Queue {
                 return;
             }
             tokio::select! {
-                Some(probe) = under_way.next(), if !under_way.is_empty() => {
-                    self.state().busy.remove(&probe);
+                Some(()) = under_way.next(), if !under_way.is_empty() => {
                     if self.is_idle() {
                         self.idle.notify_one();
                     }
@@ -196,14 +198,14 @@ impl Queue {
         let free = state
             .order
             .iter()
-            .position(|probe| !state.busy.contains(probe))?;
+            .position(|probe| !state.busy.contains_key(probe))?;
         let probe = state.order.remove(free)?;
         let post = state.posts.remove(&probe)?;
-        state.busy.insert(probe.clone());
+        state.busy.insert(probe.clone(), post.clone());
         Some((probe, post))
     }
 
-    async fn push(&self, probe: String, post: Post) -> String {
+    async fn push(&self, probe: String, post: Post) {
         let token = match &post {
             Post::Report(report) => report.run.clone(),
             Post::Overdue { run, .. } => run.clone(),
@@ -218,10 +220,11 @@ impl Queue {
             }
         };
         let push = about.scope(pushing).await;
-        if let Some(push) = push {
+        // Where the end came first, it is counted as dropped, and no second time.
+        let is_ours = self.state().busy.remove(&probe).is_some();
+        if let Some(push) = push.filter(|_| is_ours) {
             self.tell(&probe, &token, &push);
         }
-        probe
     }
 
     fn tell(&self, probe: &str, token: &str, push: &Push) {
@@ -245,13 +248,13 @@ impl Queue {
         }
     }
 
-    fn drop_post(&self, post: &Post) {
+    fn drop_post(&self, post: &Post, reason: &str) {
         if let Post::Report(report) = post {
             tracing::warn!(
                 probe = report.probe,
                 token = report.run,
                 sink = self.sink.name(),
-                "the report was dropped: the sink is slower than the probes"
+                "the report was dropped: {reason}"
             );
             (self.heard)(self.sink.name(), PushResult::Dropped);
         }
