@@ -199,9 +199,13 @@ pub fn encode(run: &Gauges) -> String {
     page.text()
 }
 
-fn verdict_and_cause(page: &Page, run: &Gauges, verdict: &str) {
+fn verdict(page: &Page, current: &str) {
     let verdicts = Verdict::ALL.iter().map(|one| one.name()).chain([OVERDUE]);
-    page.one_of(&VERDICT, "verdict", verdicts, verdict);
+    page.one_of(&VERDICT, "verdict", verdicts, current);
+}
+
+fn verdict_and_cause(page: &Page, run: &Gauges, current: &str) {
+    verdict(page, current);
     let causes = CauseCode::ALL.iter().map(|one| one.name());
     let cause = run.cause.map_or(NO_CAUSE, CauseCode::name);
     page.one_of(&CAUSE, "cause", [NO_CAUSE].into_iter().chain(causes), cause);
@@ -278,8 +282,7 @@ fn build_info(page: &Page) {
 #[must_use]
 pub fn encode_overdue() -> String {
     let page = Page::default();
-    let verdicts = Verdict::ALL.iter().map(|one| one.name()).chain([OVERDUE]);
-    page.one_of(&VERDICT, "verdict", verdicts, OVERDUE);
+    verdict(&page, OVERDUE);
     page.text()
 }
 
@@ -341,6 +344,9 @@ fn last_run(page: &Page, one: &ProbeMetrics) {
         };
         verdict_and_cause(page, run, verdict);
         every_run(page, run);
+    } else if one.is_overdue {
+        // The first run of a probe: that is all there is to say of it yet.
+        verdict(page, OVERDUE);
     }
     if let Some(at) = one.last_success_at {
         page.value(&LAST_SUCCESS, unix(at));

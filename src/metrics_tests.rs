@@ -117,6 +117,30 @@ fn a_page_of_many_probes_has_each_metric_in_one_group_with_every_probe_in_it() {
     assert_eq!(series % count, 0, "a probe lacks a series");
 }
 
+#[test]
+fn a_first_run_that_is_overdue_is_shown_and_one_that_is_not_has_no_verdict() {
+    let page = |is_overdue| {
+        let probe = ProbeMetrics {
+            probe: "new".to_owned(),
+            last: None,
+            last_arrival: None,
+            last_success_at: None,
+            next_run_at: None,
+            is_overdue,
+        };
+        encode_all(&[probe], &Surroundings::default()).concat()
+    };
+    let shown = page(true);
+    let rows = shown.lines().filter(|line| line.starts_with(VERDICT.name));
+    let (ones, zeros): (Vec<&str>, Vec<&str>) = rows.partition(|row| row.ends_with(" 1"));
+    assert_eq!(
+        ones,
+        ["mailprobe_verdict{probe=\"new\",verdict=\"overdue\"} 1"]
+    );
+    assert_eq!(zeros.len(), Verdict::ALL.len());
+    assert!(!page(false).contains(VERDICT.name));
+}
+
 /// What the history keeps of a run is enough to say the same after a restart.
 #[test]
 fn gauges_that_were_kept_say_what_they_said() {
