@@ -95,6 +95,7 @@ async fn set_up(common: &Common) -> Result<Service, String> {
         counters: Arc::clone(&counters),
         commands: sender,
         is_loopback: serve.listen.ip().is_loopback(),
+        port: listener.local_addr().map_err(|error| fault(&error))?.port(),
         token: RwLock::new(serve.token.map(|token| token.value)),
     });
     let reload = {

@@ -4,7 +4,7 @@ use super::{App, guard};
 use crate::scheduler::{Asked, Command};
 use crate::visible::escape;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -46,9 +46,10 @@ pub(super) async fn report(State(app): State<Arc<App>>, Path(token): Path<String
 pub(super) async fn run(
     State(app): State<Arc<App>>,
     Path(probe): Path<String>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    if let Err(refusal) = guard::admit(&app, &headers) {
+    if let Err(refusal) = guard::admit(&app, &uri, &headers) {
         return *refusal;
     }
     let (reply, answer) = oneshot::channel();
@@ -79,8 +80,8 @@ pub(super) async fn run(
     }
 }
 
-pub(super) async fn reload(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    if let Err(refusal) = guard::admit(&app, &headers) {
+pub(super) async fn reload(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
+    if let Err(refusal) = guard::admit(&app, &uri, &headers) {
         return *refusal;
     }
     let (reply, answer) = oneshot::channel();

@@ -13,6 +13,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::stream;
@@ -20,7 +21,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use seats::{Seat, Seats};
+use seats::{Seat, Seats, Sending};
 use std::convert::Infallible;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -49,6 +50,8 @@ pub struct App {
     pub commands: mpsc::Sender<Command>,
     /// Only this machine gets in.
     pub is_loopback: bool,
+    /// Where it listens.
+    pub port: u16,
     /// What whoever wants something done has to show.
     pub token: RwLock<Option<Secret>>,
 }
@@ -85,8 +88,7 @@ async fn converse(stream: TcpStream, router: Router, seat: Seat) {
         let answer = routes.call(request);
         async move {
             let answer = answer.await;
-            drop(at_work);
-            answer
+            answer.map(|answer| answer.map(|body| Sending::new(body, at_work)))
         }
     });
     let _ = http1::Builder::new()
@@ -103,17 +105,19 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/", get(status_page))
         .route("/style.css", get(page::style))
+        .route("/api/probes", get(api::probes))
+        .route("/api/probes/{name}", get(api::probe))
+        .route("/api/runs/{token}", get(api::report))
+        .route_layer(from_fn_with_state(Arc::clone(&app), guard::look))
+        // From here on whoever reads learns no more than a monitor, and whoever acts is asked for more.
         .route("/metrics", get(all_metrics))
         .route("/probe", get(probe_metrics))
         .route("/healthz", get(health))
         .route("/readyz", get(|| async { "ready\n" }))
-        .route("/api/probes", get(api::probes))
-        .route("/api/probes/{name}", get(api::probe))
         .route("/api/probes/{name}/run", post(api::run))
-        .route("/api/runs/{token}", get(api::report))
         .route("/-/reload", post(api::reload))
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is nothing here\n") })
-        .layer(axum::middleware::map_response(with_headers))
+        .layer(map_response(with_headers))
         .with_state(app)
 }
 

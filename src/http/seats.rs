@@ -1,9 +1,17 @@
 //! So many connections at the same time, and none of them lost to clients that ask for nothing.
 
+use axum::body::{Body, Bytes};
+use hyper::body::{Frame, SizeHint};
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use tokio::task::{AbortHandle, JoinSet};
+
+/// A body goes in pieces of this size: one is asked for when the client has taken almost all of those before it, so the end
+/// of the body is all but the end of the answer.
+const PIECE: usize = 16 * 1024;
 
 /// The connections that there are.
 #[derive(Debug)]
@@ -23,6 +31,14 @@ pub(super) struct Seat {
 /// While this lives, a request is being answered.
 #[derive(Debug)]
 pub(super) struct AtWork(Seat);
+
+/// A body that is being sent: as long as it is, its connection is at work.
+pub(super) struct Sending {
+    body: Body,
+    /// What was taken out of the body and does not fit into the piece that was sent.
+    rest: Bytes,
+    _at_work: AtWork,
+}
 
 impl Seats {
     pub(super) fn new(most: usize) -> Self {
@@ -74,6 +90,48 @@ impl Seat {
     }
 }
 
+impl Sending {
+    pub(super) fn new(body: Body, at_work: AtWork) -> Self {
+        Self {
+            body,
+            rest: Bytes::new(),
+            _at_work: at_work,
+        }
+    }
+}
+
+impl hyper::body::Body for Sending {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.get_mut();
+        if this.rest.is_empty() {
+            match Pin::new(&mut this.body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => this.rest = data,
+                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                },
+                other => return other,
+            }
+        }
+        let piece = this.rest.split_to(this.rest.len().min(PIECE));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // Asked for before the first piece, when nothing is left over of any.
+        self.body.size_hint()
+    }
+}
+
 impl Drop for AtWork {
     fn drop(&mut self) {
         self.0.is_at_work.store(false, Ordering::Relaxed);
@@ -83,7 +141,8 @@ impl Drop for AtWork {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::pending;
+    use hyper::body::Body as _;
+    use std::future::{pending, poll_fn};
     use std::time::Duration;
     use tokio::sync::mpsc;
     use tokio::time::timeout;
@@ -114,6 +173,23 @@ mod tests {
         }
         assert_eq!((told.recv().await, told.recv().await), (Some(2), Some(3)));
         assert!(told.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_at_work_until_the_last_piece_of_it_is_taken() {
+        let seat = Seat::default();
+        let text = "x".repeat(PIECE * 2 + 1);
+        let mut sending = Sending::new(Body::from(text.clone()), seat.at_work());
+        assert_eq!(sending.size_hint().exact(), Some(text.len() as u64));
+        let mut sizes = Vec::new();
+        while !sending.is_end_stream() {
+            assert!(seat.is_at_work());
+            let frame = poll_fn(|context| Pin::new(&mut sending).poll_frame(context)).await;
+            sizes.push(frame.unwrap().unwrap().into_data().unwrap().len());
+        }
+        assert_eq!(sizes, [PIECE, PIECE, 1]);
+        drop(sending);
+        assert!(!seat.is_at_work());
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,15 +20,16 @@ async fn site(is_loopback: bool, token: Option<&str>) -> Site {
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config/good/smallest.toml");
     let plan = config::load_without_secrets(&file).unwrap();
     logbook.set_probes(&plan.probes);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
     let app = Arc::new(App {
         logbook,
         counters: Arc::new(Counters::new().unwrap()),
         commands: sender,
         is_loopback,
+        port,
         token: RwLock::new(token.map(Secret::new)),
     });
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
     tokio::spawn(serve(listener, Arc::clone(&app)));
     Site {
         port,
@@ -174,6 +175,11 @@ async fn on_loopback_programs_get_things_done_and_pages_of_others_do_not() {
         (vec![own.as_str(), "Sec-Fetch-Site: same-origin"], 202),
         (vec!["Host: evil.example:9797"], 403),
         (vec!["Host: localhost.evil.example"], 403),
+        (vec!["Host: [::1]evil.example"], 403),
+        (vec!["Host: [::1]:9797.evil.example"], 403),
+        (vec!["Host: [localhost]"], 403),
+        (vec!["Host: localhost", "Host: evil.example"], 403),
+        (vec!["Host: localhost", "Host: localhost"], 403),
         (
             vec!["Host: evil.example", "Origin: http://evil.example"],
             403,
@@ -185,6 +191,45 @@ async fn on_loopback_programs_get_things_done_and_pages_of_others_do_not() {
     ] {
         let (found, body) = site.ask("POST", "/api/probes/external/run", &fields).await;
         assert_eq!(found, status, "{fields:?}: {body}");
+    }
+    let (found, body) = site.ask("POST", "http://evil.example/-/reload", &[]).await;
+    assert_eq!(found, 403, "{body}");
+    let shown = ["Authorization: Bearer guessed"];
+    let (_, body) = site.ask("POST", "/-/reload", &shown).await;
+    assert!(body.starts_with("[serve] has no `token`"), "{body}");
+}
+
+#[tokio::test]
+async fn a_page_that_made_its_own_name_point_here_reads_nothing_and_proxies_and_monitors_do() {
+    let site = site(true, None).await;
+    let at_our_port = |name: &str| format!("Host: {name}:{}", site.port);
+    for path in [
+        "/",
+        "/api/probes",
+        "/api/probes/external",
+        "/api/runs/e2e-probe-1",
+    ] {
+        let evil = at_our_port("evil.example");
+        assert_eq!(site.ask("GET", path, &[&evil]).await.0, 403, "{path}");
+    }
+    for (field, status) in [
+        (at_our_port("localhost"), 200),
+        (at_our_port("[::1]"), 200),
+        (at_our_port("192.0.2.1"), 200),
+        // What a proxy passes on.
+        ("Host: probe.example.org".to_owned(), 200),
+        ("Host: probe.example.org:8443".to_owned(), 200),
+        (at_our_port("[::1]evil.example"), 403),
+        ("Host: probe.example.org:port".to_owned(), 403),
+    ] {
+        let (found, body) = site.ask("GET", "/api/probes", &[&field]).await;
+        assert_eq!(found, status, "{field}: {body}");
+    }
+    let url = format!("http://evil.example:{}/api/probes", site.port);
+    assert_eq!(site.ask("GET", &url, &[]).await.0, 403);
+    for path in ["/metrics", "/healthz", "/readyz"] {
+        let named = at_our_port("probe-host");
+        assert_eq!(site.ask("GET", path, &[&named]).await.0, 200, "{path}");
     }
 }
 
