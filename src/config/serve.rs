@@ -47,6 +47,9 @@ pub(super) fn serve(file: &Section<'_>, environment: Option<Environment<'_>>) ->
             token.value.expose().len()
         ));
     }
+    if !plan.listen.ip().is_loopback() && section.entry("token").is_none() {
+        section.warn("`listen` is not loopback and there is no `token`: every POST is refused; set `token` to have runs and reloads asked for");
+    }
     for (key, value) in [
         ("listener_interval", &mut plan.listener_interval),
         ("min_interval", &mut plan.min_interval),

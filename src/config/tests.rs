@@ -257,6 +257,7 @@ fn what_should_not_be_so_is_a_warning_with_its_line_and_without_the_secret() {
         [
             "13: sender `brevo`: `api_key` stands in the file; { env = … } or { file = … } keeps it out of backups and version control",
             "24: sink `pushgateway` of line 24: the password goes over the network in clear: the URL begins with http://",
+            "30: [serve]: `listen` is not loopback and there is no `token`: every POST is refused; set `token` to have runs and reloads asked for",
         ]
     );
 }
