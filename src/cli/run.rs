@@ -18,6 +18,8 @@ use tokio::sync::watch;
 
 /// Delivered, and nobody took the report.
 const UNHEARD: u8 = 4;
+/// No message is there sooner; what waits is told in seconds.
+const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One run of each named probe, all at the same time, then exit
 ///
@@ -80,7 +82,7 @@ impl Arguments {
 
 fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(duration) if duration.is_zero() => Err("must be more than zero".to_owned()),
+        Ok(duration) if duration < SHORTEST_TIMEOUT => Err("must be at least 1s".to_owned()),
         Ok(duration) if duration > LONGEST_TIMEOUT => Err("must be at most 24h".to_owned()),
         Ok(duration) => Ok(duration),
         Err(_) => Err("is not a duration; write it like 90s, 5m or 1h30m".to_owned()),

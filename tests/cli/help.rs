@@ -111,7 +111,8 @@ fn wrong_usage_ends_with_2_and_says_what_is_wrong_on_stderr() {
             &["run", "--timeout", "5x"],
             "error: invalid value '5x' for '--timeout <DURATION>': is not a duration; write it like 90s, 5m or 1h30m\n",
         ),
-        (&["run", "--timeout", "0s"], "must be more than zero"),
+        (&["run", "--timeout", "0s"], "must be at least 1s"),
+        (&["run", "--timeout", "1ms"], "must be at least 1s"),
         (&["run", "--timeout", "2days"], "must be at most 24h"),
         (
             &["find", ""],
