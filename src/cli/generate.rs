@@ -3,7 +3,7 @@
 use super::{Common, USAGE, output};
 use crate::config;
 use crate::config::plan::Plan;
-use crate::generate::{self, RuleOptions};
+use crate::generate::{self, RuleOptions, Workload};
 use clap::{Args, CommandFactory, Subcommand};
 use clap_complete::Shell;
 
@@ -48,7 +48,11 @@ enum What {
     /// A dashboard for Grafana; needs no config
     GrafanaDashboard,
     /// Manifests for Kubernetes: a CronJob, its config, and the least that it may do
-    Kubernetes,
+    Kubernetes {
+        /// The scheduler, as a Deployment with a Service, in place of the CronJob
+        #[arg(long)]
+        serve: bool,
+    },
     /// An example config that explains every key
     Config,
     /// JSON Schema of the config, for editors
@@ -97,11 +101,16 @@ fn text(what: &What, common: &Common) -> Result<String, String> {
             generate::alertmanager_inhibitions(&plan(common)?, *old_names, outage)
         }
         What::GrafanaDashboard => generate::grafana_dashboard(),
-        What::Kubernetes => {
+        What::Kubernetes { serve } => {
+            let workload = if *serve {
+                Workload::Deployment
+            } else {
+                Workload::CronJob
+            };
             let plan = plan(common)?;
             let text = std::fs::read_to_string(&plan.source)
                 .map_err(|error| format!("error: cannot read the config: {error}"))?;
-            generate::kubernetes(&plan, &text).map_err(|error| error.to_string())?
+            generate::kubernetes(&plan, &text, workload).map_err(|error| error.to_string())?
         }
         What::Config => generate::EXAMPLE_CONFIG.to_owned(),
         What::Schema => generate::CONFIG_SCHEMA.to_owned(),

@@ -1,26 +1,38 @@
-//! Manifests for Kubernetes: a CronJob that runs every probe, with the least that it needs.
+//! Manifests for Kubernetes: a CronJob that runs every probe, or the scheduler as a Deployment, with the least that it needs.
 
+use super::mounts::Mounts;
 use super::network::Ports;
-use super::resources::Resources;
+use super::pod::{PORT, pod};
 use super::timing::OVERRUN;
 use super::yaml::{Node, map, texts};
 use crate::config::plan::{Plan, SecretSource};
-use std::path::Path;
+use ring::digest::{SHA256, digest};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-const NAME: &str = "mailprobe";
-const IMAGE: &str = "mailprobe:latest";
-/// Where the config is mounted.
-const CONFIG: &str = "/etc/mailprobe/mailprobe.toml";
+pub(super) const NAME: &str = "mailprobe";
 /// What the cluster may take until the program runs, and until it is gone: image, scheduling, the last push.
 const CLUSTER_SLACK: Duration = Duration::from_secs(90);
+
+/// Of `state_dir`, for who reads the manifests.
+const HISTORY: &str =
+    "# The history lies in an emptyDir, which goes with its pod; a claim in its place keeps it.\n";
+
+/// What runs the probes in the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workload {
+    /// `mailprobe run` on the schedule of the config.
+    CronJob,
+    /// `mailprobe serve`, the scheduler.
+    Deployment,
+}
 
 /// Why there are no manifests.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
     /// A CronJob has one schedule.
     #[error(
-        "error: {path}: the probes have several schedules ({schedules}), and a CronJob has one\nhint: give them one, or run `mailprobe serve` as a Deployment: deploy/kubernetes/overlays/serve"
+        "error: {path}: the probes have several schedules ({schedules}), and a CronJob has one\nhint: give them one, or have `mailprobe serve` run them: `mailprobe generate kubernetes --serve`"
     )]
     Schedules {
         /// The config.
@@ -33,40 +45,70 @@ pub enum ManifestError {
         "error: {0}: a secret stands in the file, and would stand in the ConfigMap\nhint: write {{ env = \"NAME\" }}, and put it into the Secret `mailprobe`"
     )]
     LiteralSecret(String),
+    /// What a relative path leads to depends on where the program was started, and a mount needs a place.
+    #[error(
+        "error: {path}: relative paths, which nothing can be mounted at in a pod: {relative}\nhint: write the whole path that the file shall have in the pod, such as `/run/secrets/imap/password`"
+    )]
+    RelativePaths {
+        /// The config.
+        path: String,
+        /// The paths.
+        relative: String,
+    },
+    /// `serve` on a loopback address.
+    #[error(
+        "error: {path}: [serve] listens on {listen}, which nobody outside of the pod reaches, neither Prometheus nor the cluster's probes\nhint: [serve] listen = \"0.0.0.0:9797\", and token = {{ env = \"MAILPROBE_API_TOKEN\" }} for who may act on it"
+    )]
+    Loopback {
+        /// The config.
+        path: String,
+        /// The address.
+        listen: SocketAddr,
+    },
 }
 
-/// All objects as one stream of documents. `config` is the text of the config.
+/// All objects as one stream of documents, with a comment that says what they need besides. `config` is the text of the
+/// config.
 ///
 /// # Errors
-/// A config that does not fit into one CronJob.
-pub fn kubernetes(plan: &Plan, config: &str) -> Result<String, ManifestError> {
+/// A config that does not fit into a cluster, or into one CronJob.
+pub fn kubernetes(plan: &Plan, config: &str, workload: Workload) -> Result<String, ManifestError> {
     let path = plan.source.display().to_string();
     if plan.secrets.contains(&SecretSource::Literal) {
         return Err(ManifestError::LiteralSecret(path));
     }
-    let mut schedules: Vec<String> = plan
-        .probes
-        .iter()
-        .map(|probe| probe.schedule.to_string())
-        .collect();
-    schedules.sort();
-    schedules.dedup();
-    let [schedule] = schedules.as_slice() else {
-        return Err(ManifestError::Schedules {
-            path,
-            schedules: schedules.join(", "),
-        });
-    };
-    // `*/20 * * * * (UTC)`, as schedules are displayed.
-    let (crontab, zone) = schedule.split_once(" (").unwrap_or((schedule, "UTC)"));
-    let objects = [
-        service_account(),
-        config_map(config),
-        cron_job(plan, crontab, zone.trim_end_matches(')')),
-        network_policy(plan),
-    ];
+    let mounts = Mounts::of(plan);
+    let state = plan.serve.state_dir.as_deref();
+    let state = state.filter(|_| workload == Workload::Deployment);
+    let mut relative = mounts.relative();
+    relative.extend(state.filter(|directory| !directory.is_absolute()));
+    if !relative.is_empty() {
+        let relative: Vec<String> = relative
+            .iter()
+            .map(|path| format!("`{}`", path.to_string_lossy().escape_debug()))
+            .collect();
+        let relative = relative.join(", ");
+        return Err(ManifestError::RelativePaths { path, relative });
+    }
+    let mut objects = vec![service_account(), config_map(config)];
+    let mut comment = mounts.comment();
+    match workload {
+        Workload::CronJob => objects.push(cron_job(plan, &mounts)?),
+        Workload::Deployment => {
+            let listen = plan.serve.listen;
+            if listen.ip().is_loopback() {
+                return Err(ManifestError::Loopback { path, listen });
+            }
+            objects.push(deployment(plan, &mounts, config));
+            objects.extend([service(listen.port()), disruption_budget()]);
+            if state.is_some() {
+                comment.push_str(HISTORY);
+            }
+        }
+    }
+    objects.push(network_policy(plan, workload));
     let documents: Vec<String> = objects.iter().map(Node::to_yaml).collect();
-    Ok(documents.join("---\n"))
+    Ok(comment + &documents.join("---\n"))
 }
 
 fn labels() -> Node {
@@ -97,7 +139,25 @@ fn config_map(config: &str) -> Node {
     object("v1", "ConfigMap", vec![("data".to_owned(), data)])
 }
 
-fn cron_job(plan: &Plan, schedule: &str, zone: &str) -> Node {
+/// The one schedule of all probes, as crontab and zone.
+fn schedule(plan: &Plan) -> Result<(String, String), ManifestError> {
+    let schedules = plan.probes.iter().map(|probe| probe.schedule.to_string());
+    let mut schedules: Vec<String> = schedules.collect();
+    schedules.sort();
+    schedules.dedup();
+    let [schedule] = schedules.as_slice() else {
+        return Err(ManifestError::Schedules {
+            path: plan.source.display().to_string(),
+            schedules: schedules.join(", "),
+        });
+    };
+    // `*/20 * * * * (UTC)`, as schedules are displayed.
+    let (crontab, zone) = schedule.split_once(" (").unwrap_or((schedule, "UTC)"));
+    Ok((crontab.to_owned(), zone.trim_end_matches(')').to_owned()))
+}
+
+fn cron_job(plan: &Plan, mounts: &Mounts<'_>) -> Result<Node, ManifestError> {
+    let (schedule, zone) = schedule(plan)?;
     let longest = plan.probes.iter().map(|probe| probe.timeout).max();
     let deadline = longest.unwrap_or_default() + OVERRUN + CLUSTER_SLACK;
     let job = map([
@@ -108,7 +168,7 @@ fn cron_job(plan: &Plan, schedule: &str, zone: &str) -> Node {
             "template",
             map([
                 ("metadata", map([("labels", labels())])),
-                ("spec", pod(plan)),
+                ("spec", pod(plan, mounts, Workload::CronJob)),
             ]),
         ),
     ]);
@@ -122,153 +182,58 @@ fn cron_job(plan: &Plan, schedule: &str, zone: &str) -> Node {
         ("failedJobsHistoryLimit", 3.into()),
         ("jobTemplate", map([("spec", job)])),
     ]);
-    object("batch/v1", "CronJob", vec![("spec".to_owned(), spec)])
+    let spec = vec![("spec".to_owned(), spec)];
+    Ok(object("batch/v1", "CronJob", spec))
+}
+
+fn deployment(plan: &Plan, mounts: &Mounts<'_>, config: &str) -> Node {
+    // The pod reads its config when it starts: another config makes another pod.
+    let hash = digest(&SHA256, config.as_bytes());
+    let hash: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+    let metadata = map([
+        ("labels", labels()),
+        ("annotations", map([("checksum/config", hash.into())])),
+    ]);
+    let template = map([
+        ("metadata", metadata),
+        ("spec", pod(plan, mounts, Workload::Deployment)),
+    ]);
+    let spec = map([
+        // Two of them would send everything twice.
+        ("replicas", 1.into()),
+        ("strategy", map([("type", "Recreate".into())])),
+        ("selector", map([("matchLabels", labels())])),
+        ("template", template),
+    ]);
+    object("apps/v1", "Deployment", vec![("spec".to_owned(), spec)])
+}
+
+fn service(port: u16) -> Node {
+    let port = map([
+        ("name", PORT.into()),
+        ("port", i64::from(port).into()),
+        ("targetPort", PORT.into()),
+    ]);
+    let spec = map([("selector", labels()), ("ports", vec![port].into())]);
+    object("v1", "Service", vec![("spec".to_owned(), spec)])
+}
+
+/// One pod, and it may move: an interrupted run pages nobody.
+fn disruption_budget() -> Node {
+    let spec = map([
+        ("maxUnavailable", 1.into()),
+        ("selector", map([("matchLabels", labels())])),
+    ]);
+    let spec = vec![("spec".to_owned(), spec)];
+    object("policy/v1", "PodDisruptionBudget", spec)
 }
 
 fn seconds(duration: Duration) -> Node {
     Node::Number(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
 }
 
-fn pod(plan: &Plan) -> Node {
-    let (mounts, volumes) = files(plan);
-    let variables: Vec<Node> = plan
-        .secrets
-        .iter()
-        .filter_map(|source| match source {
-            SecretSource::Variable(name) => Some(name),
-            SecretSource::File(_) | SecretSource::Literal => None,
-        })
-        .map(|name| {
-            let key = map([("name", NAME.into()), ("key", name.as_str().into())]);
-            map([
-                ("name", name.as_str().into()),
-                ("valueFrom", map([("secretKeyRef", key)])),
-            ])
-        })
-        .collect();
-    let container = map([
-        ("name", NAME.into()),
-        ("image", IMAGE.into()),
-        (
-            "args",
-            texts([
-                "run",
-                "--push",
-                "--exit-zero-when-reported",
-                "--log-format",
-                "json",
-            ]),
-        ),
-        ("env", variables.into()),
-        (
-            "securityContext",
-            map([
-                ("allowPrivilegeEscalation", false.into()),
-                ("readOnlyRootFilesystem", true.into()),
-                ("capabilities", map([("drop", texts(["ALL"]))])),
-            ]),
-        ),
-        ("resources", resources(plan)),
-        ("volumeMounts", mounts.into()),
-    ]);
-    map([
-        ("serviceAccountName", NAME.into()),
-        ("automountServiceAccountToken", false.into()),
-        ("enableServiceLinks", false.into()),
-        ("restartPolicy", "Never".into()),
-        ("terminationGracePeriodSeconds", 45.into()),
-        (
-            "securityContext",
-            map([
-                ("runAsNonRoot", true.into()),
-                ("runAsUser", 65_532.into()),
-                ("runAsGroup", 65_532.into()),
-                ("fsGroup", 65_532.into()),
-                ("seccompProfile", map([("type", "RuntimeDefault".into())])),
-            ]),
-        ),
-        (
-            // One question for a name that has dots, not one for each search domain before it.
-            "dnsConfig",
-            map([(
-                "options",
-                vec![map([("name", "ndots".into()), ("value", "2".into())])].into(),
-            )]),
-        ),
-        ("containers", vec![container].into()),
-        ("volumes", volumes.into()),
-    ])
-}
-
-fn resources(plan: &Plan) -> Node {
-    let Resources {
-        processor,
-        memory,
-        memory_limit,
-    } = Resources::of(plan.probes.len());
-    map([
-        (
-            "requests",
-            map([
-                ("cpu", processor.as_str().into()),
-                ("memory", memory.as_str().into()),
-            ]),
-        ),
-        ("limits", map([("memory", memory_limit.as_str().into())])),
-    ])
-}
-
-/// The config, secrets that are files, and what else the config names.
-fn files(plan: &Plan) -> (Vec<Node>, Vec<Node>) {
-    let mount = |volume: &str, path: &str, key: &str| {
-        map([
-            ("name", volume.into()),
-            ("mountPath", path.into()),
-            ("subPath", key.into()),
-            ("readOnly", true.into()),
-        ])
-    };
-    let key = |path: &Path| {
-        path.file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default()
-    };
-    let mut mounts = vec![mount("config", CONFIG, "mailprobe.toml")];
-    let mut volumes = vec![map([
-        ("name", "config".into()),
-        ("configMap", map([("name", NAME.into())])),
-    ])];
-    let secrets: Vec<&Path> = plan
-        .secrets
-        .iter()
-        .filter_map(|source| match source {
-            SecretSource::File(path) => Some(path.as_path()),
-            SecretSource::Variable(_) | SecretSource::Literal => None,
-        })
-        .collect();
-    for path in &secrets {
-        mounts.push(mount("secrets", &path.to_string_lossy(), &key(path)));
-    }
-    if !secrets.is_empty() {
-        volumes.push(map([
-            ("name", "secrets".into()),
-            ("secret", map([("secretName", NAME.into())])),
-        ]));
-    }
-    for path in &plan.files {
-        mounts.push(mount("files", &path.to_string_lossy(), &key(path)));
-    }
-    if !plan.files.is_empty() {
-        volumes.push(map([
-            ("name", "files".into()),
-            ("configMap", map([("name", "mailprobe-files".into())])),
-        ]));
-    }
-    (mounts, volumes)
-}
-
-/// Nothing in; out to the ports that the config names, and to the DNS.
-fn network_policy(plan: &Plan) -> Node {
+/// In to the port of `serve` alone; out to the ports that the config names, and to the DNS.
+fn network_policy(plan: &Plan, workload: Workload) -> Node {
     let port = |protocol: &str, port: u16| {
         map([
             ("protocol", protocol.into()),
@@ -279,10 +244,17 @@ fn network_policy(plan: &Plan) -> Node {
     let udp = dns.iter().map(|one| port("UDP", *one));
     let tcp = dns.union(&tcp).map(|one| port("TCP", *one));
     let ports: Vec<Node> = udp.chain(tcp).collect();
+    let ingress = match workload {
+        Workload::CronJob => Vec::new(),
+        Workload::Deployment => {
+            let http = vec![port("TCP", plan.serve.listen.port())];
+            vec![map([("ports", http.into())])]
+        }
+    };
     let spec = map([
         ("podSelector", map([("matchLabels", labels())])),
         ("policyTypes", texts(["Ingress", "Egress"])),
-        ("ingress", Node::List(Vec::new())),
+        ("ingress", ingress.into()),
         ("egress", vec![map([("ports", ports.into())])].into()),
     ]);
     object(

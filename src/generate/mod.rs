@@ -4,7 +4,9 @@
 mod dashboard;
 mod inhibitions;
 mod kubernetes;
+mod mounts;
 mod network;
+mod pod;
 mod resources;
 mod rules;
 mod timing;
@@ -12,7 +14,7 @@ mod yaml;
 
 pub use dashboard::grafana_dashboard;
 pub use inhibitions::alertmanager_inhibitions;
-pub use kubernetes::{ManifestError, kubernetes};
+pub use kubernetes::{ManifestError, Workload, kubernetes};
 pub use rules::{RuleOptions, prometheus_rules};
 
 /// A commented config with every key, good as it is and with every `#` of a setting taken away.

@@ -35,7 +35,10 @@ const LOOKED_AT: &[(&str, &str, &[&str])] = &[
     (
         "kubernetes/",
         "servers/deploy.rs",
-        &["kustomize_renders_base_and_overlays_and_every_object_follows_its_schema"],
+        &[
+            "kustomize_renders_base_and_overlays_and_every_object_follows_its_schema",
+            "the_components_go_together_on_the_cron_job_and_on_the_scheduler",
+        ],
     ),
     (
         "mailprobe.schema.json",
@@ -125,7 +128,7 @@ fn every_file_for_deployment_is_looked_at_by_a_test() {
 }
 
 #[test]
-fn every_overlay_is_rendered_by_a_test() {
+fn every_overlay_and_component_is_rendered_by_a_test() {
     let test = std::fs::read_to_string(root().join("tests/servers/deploy.rs")).unwrap();
     let overlays = files(&root().join("deploy/kubernetes"));
     let overlays = overlays
@@ -140,5 +143,5 @@ fn every_overlay_is_rendered_by_a_test() {
         assert!(is_named, "{overlay}");
         count += 1;
     }
-    assert_eq!(count, 5);
+    assert_eq!(count, 9);
 }

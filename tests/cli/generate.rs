@@ -2,9 +2,11 @@
 
 use crate::world::run;
 use mailprobe::config::load_without_secrets;
+use mailprobe::generate;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -12,13 +14,35 @@ fn root() -> PathBuf {
 
 #[track_caller]
 fn generated(arguments: &[&str]) -> String {
-    let config = root().join("deploy/mailprobe.toml");
+    printed_for(&root().join("deploy/mailprobe.toml"), arguments)
+}
+
+/// What is printed for another config than the example.
+#[track_caller]
+fn printed_for(config: &Path, arguments: &[&str]) -> String {
     let mut all = vec!["generate"];
     all.extend(arguments);
     all.extend(["--config", config.to_str().unwrap()]);
     let ran = run(&all);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{all:?}");
     ran.stdout
+}
+
+/// The example with what a scheduler in a cluster needs, as `overlays/serve/kustomization.yaml` says it.
+fn serving() -> (TempDir, PathBuf) {
+    let overlay = root().join("deploy/kubernetes/overlays/serve/kustomization.yaml");
+    let overlay = std::fs::read_to_string(overlay).unwrap();
+    let settings = overlay.lines().filter_map(|line| line.strip_prefix("#   "));
+    let settings: String = settings.map(|line| format!("{line}\n")).collect();
+    assert!(settings.starts_with("[serve]\nlisten = "), "{settings}");
+    config_of(&format!("{}{settings}", generate::EXAMPLE_CONFIG))
+}
+
+fn config_of(text: &str) -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mailprobe.toml");
+    std::fs::write(&path, text).unwrap();
+    (directory, path)
 }
 
 #[test]
@@ -38,14 +62,23 @@ fn the_files_for_deployment_are_what_is_generated_for_the_example() {
         ("kubernetes/base/mailprobe.yaml", &["kubernetes"]),
         ("grafana/mailprobe.json", &["grafana-dashboard"]),
         (
-            "kubernetes/overlays/prometheus-operator/rules.yaml",
+            "kubernetes/components/prometheus-operator/rules.yaml",
             &["prometheus-rules", "--operator"],
         ),
     ];
+    let (_directory, serving) = serving();
+    let served = &["kubernetes", "--serve"][..];
+    let generated = files
+        .iter()
+        .map(|(name, arguments)| (*name, *arguments, generated(arguments)));
+    let all = generated.chain([(
+        "kubernetes/overlays/serve/mailprobe.yaml",
+        served,
+        printed_for(&serving, served),
+    )]);
     let mut wrong = Vec::new();
-    for (name, arguments) in files {
+    for (name, arguments, text) in all {
         let path = root().join("deploy").join(name);
-        let text = generated(arguments);
         if std::env::var_os("MAILPROBE_BLESS").is_some() {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(&path, &text).unwrap();
@@ -377,7 +410,7 @@ fn the_cluster_is_asked_for_what_the_readme_says_that_a_run_was_measured_to_take
         "{asked}Mi for {measured} MiB"
     );
     assert!(most >= 2 * memory, "{most}");
-    let overlay = "deploy/kubernetes/overlays/serve/deployment.yaml";
+    let overlay = "deploy/kubernetes/overlays/serve/mailprobe.yaml";
     let overlay = std::fs::read_to_string(root().join(overlay)).unwrap();
     assert_eq!(resources(&overlay), [processor, memory, most]);
 }
@@ -461,9 +494,130 @@ fn a_config_that_does_not_fit_into_one_job_or_into_a_config_map_says_so() {
     };
     let several = kubernetes("whole.toml");
     assert!(
-        several.contains("the probes have several schedules"),
+        several.contains("the probes have several schedules")
+            && several.contains("`mailprobe generate kubernetes --serve`"),
         "{several}"
     );
     let literal = kubernetes("careless.toml");
     assert!(literal.contains("a secret stands in the file"), "{literal}");
+}
+
+#[test]
+fn each_secret_of_the_same_name_has_a_key_of_its_own_that_the_output_explains() {
+    let config = generate::EXAMPLE_CONFIG
+        .replace(
+            "{ env = \"BREVO_API_KEY\" }",
+            "{ file = \"/run/secrets/brevo/password\" }",
+        )
+        .replace(
+            "{ env = \"EMAIL_MONITOR_IMAP_PASSWORD\" }",
+            "{ file = \"/run/secrets/imap/password\" }\nca_file = \"/etc/ssl/inside/ca.pem\"",
+        );
+    let (_directory, path) = config_of(&config);
+    for arguments in [&["kubernetes"][..], &["kubernetes", "--serve"]] {
+        let (_directory, serving) = config_of(&format!(
+            "{config}[serve]\nlisten = \"0.0.0.0:9000\"\nstate_dir = \"/var/lib/history\"\n"
+        ));
+        let path = if arguments.len() == 1 {
+            &path
+        } else {
+            &serving
+        };
+        let manifests = printed_for(path, arguments);
+        let comment = "\
+# Yours to make: the Secret `mailprobe`, with these keys.
+#   UPTIME_KUMA_PUSH_URL: variable UPTIME_KUMA_PUSH_URL
+#   brevo-password: /run/secrets/brevo/password
+#   imap-password: /run/secrets/imap/password
+# Yours to make: the ConfigMap `mailprobe-files`, with these keys.
+#   ca.pem: /etc/ssl/inside/ca.pem
+";
+        assert!(manifests.starts_with(comment), "{manifests}");
+        let mounts: Vec<(&str, &str)> = manifests
+            .split("mountPath: ")
+            .skip(1)
+            .filter_map(|rest| {
+                let (path, rest) = rest.split_once('\n')?;
+                let (key, _) = rest
+                    .trim_start()
+                    .strip_prefix("subPath: ")?
+                    .split_once('\n')?;
+                Some((path, key))
+            })
+            .collect();
+        assert_eq!(
+            mounts,
+            [
+                ("/etc/mailprobe/mailprobe.toml", "mailprobe.toml"),
+                ("/run/secrets/brevo/password", "brevo-password"),
+                ("/run/secrets/imap/password", "imap-password"),
+                ("/etc/ssl/inside/ca.pem", "ca.pem"),
+            ]
+        );
+    }
+}
+
+#[test]
+fn the_deployment_has_port_and_history_of_the_config_and_another_config_makes_another_pod() {
+    let printed = |settings: &str| {
+        let (_directory, path) = config_of(&format!(
+            "{}[serve]\ntoken = {{ env = \"API\" }}\n{settings}",
+            generate::EXAMPLE_CONFIG
+        ));
+        printed_for(&path, &["kubernetes", "--serve"])
+    };
+    let count = |text: &str, part: &str| text.matches(part).count();
+    let plain = printed("listen = \"0.0.0.0:9000\"\n");
+    assert_eq!(count(&plain, "containerPort: 9000\n"), 1, "{plain}");
+    // The Service's, and the way in through the network policy.
+    assert_eq!(count(&plain, " port: 9000\n"), 2, "{plain}");
+    assert_eq!(count(&plain, "kind: CronJob"), 0);
+    assert_eq!(count(&plain, "key: API\n"), 1, "{plain}");
+    assert_eq!(count(&plain, "emptyDir"), 0, "{plain}");
+    let history = printed("listen = \"0.0.0.0:9000\"\nstate_dir = \"/var/lib/history\"\n");
+    assert_eq!(count(&history, "mountPath: /var/lib/history\n"), 1);
+    assert_eq!(count(&history, "emptyDir: {}\n"), 1, "{history}");
+    let checksum = |text: &str| {
+        let (_, rest) = text.split_once("checksum/config: ").unwrap();
+        rest.split_once('\n')
+            .unwrap()
+            .0
+            .trim_matches('"')
+            .to_owned()
+    };
+    assert_eq!(checksum(&plain).len(), 64);
+    assert_ne!(checksum(&plain), checksum(&history));
+}
+
+#[test]
+fn a_config_that_a_pod_cannot_use_says_so() {
+    let refused = |config: &str, arguments: &[&str]| {
+        let (_directory, path) = config_of(config);
+        let mut all = vec!["generate", "kubernetes", "--config", path.to_str().unwrap()];
+        all.extend(arguments);
+        let ran = run(&all);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{config}");
+        ran.stderr
+    };
+    let example = generate::EXAMPLE_CONFIG;
+    let relative = example
+        .replace(
+            "{ env = \"BREVO_API_KEY\" }",
+            "{ file = \"secrets/rel\" }\nca_file = \"ca.pem\"",
+        )
+        .replace("#[serve]", "[serve]\nstate_dir = \"history\"");
+    let said = refused(&relative, &[]);
+    assert!(said.contains("pod: `secrets/rel`, `ca.pem`\n"), "{said}");
+    assert!(said.contains("hint: write the whole path"), "{said}");
+    let said = refused(&relative, &["--serve"]);
+    assert!(
+        said.contains("pod: `secrets/rel`, `ca.pem`, `history`\n"),
+        "{said}"
+    );
+    let said = refused(example, &["--serve"]);
+    assert!(said.contains("listens on 127.0.0.1:9797"), "{said}");
+    assert!(
+        said.contains("hint: [serve] listen = \"0.0.0.0:9797\""),
+        "{said}"
+    );
 }

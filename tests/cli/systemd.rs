@@ -96,7 +96,7 @@ fn the_service_tells_systemd_of_start_life_reload_and_end_and_answers_the_cluste
         let mut text = String::new();
         log.read_to_string(&mut text).map(|_| text)
     });
-    let overlay = deploy.join("kubernetes/overlays/serve/deployment.yaml");
+    let overlay = deploy.join("kubernetes/overlays/serve/mailprobe.yaml");
     let manifest = std::fs::read_to_string(overlay).unwrap();
     let mut paths = probed(&manifest);
     paths.sort_unstable();

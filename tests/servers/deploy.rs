@@ -63,12 +63,17 @@ fn systemd_rates_the_units_as_safe() {
 }
 
 #[track_caller]
-fn rendered(name: &str) -> String {
+fn rendered_in(directory: &Path) -> String {
     process::run(
         Command::new(tools::directory().join("bin/kubectl"))
             .arg("kustomize")
-            .arg(deploy("kubernetes").join(name)),
+            .arg(directory),
     )
+}
+
+#[track_caller]
+fn rendered(name: &str) -> String {
+    rendered_in(&deploy("kubernetes").join(name))
 }
 
 #[test]
@@ -93,6 +98,149 @@ fn kustomize_renders_base_and_overlays_and_every_object_follows_its_schema() {
             verdicts(&format!("overlays/external-secrets/{form}")),
             "ConfigMap ok, CronJob ok, ExternalSecret ok, NetworkPolicy ok, ServiceAccount ok"
         );
+    }
+}
+
+/// `deploy/kubernetes` in a directory of its own, as somebody copies it, and an empty `mine` beside it.
+fn copied() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let source = deploy("kubernetes");
+    process::run(
+        Command::new("cp")
+            .arg("-r")
+            .arg(source)
+            .arg(directory.path()),
+    );
+    std::fs::create_dir(directory.path().join("mine")).unwrap();
+    directory
+}
+
+#[track_caller]
+fn combined(directory: &Path, kustomization: &str) -> String {
+    let mine = directory.join("mine");
+    std::fs::write(mine.join("kustomization.yaml"), kustomization).unwrap();
+    rendered_in(&mine)
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn the_components_go_together_on_the_cron_job_and_on_the_scheduler() {
+    let directory = copied();
+    let jobs = "ConfigMap ok, CronJob ok, ExternalSecret ok, NetworkPolicy ok, PrometheusRule ok, ServiceAccount ok";
+    let scheduler = "ConfigMap ok, Deployment ok, ExternalSecret ok, NetworkPolicy ok, PodDisruptionBudget ok, \
+                     PrometheusRule ok, Service ok, ServiceAccount ok, ServiceMonitor ok";
+    for (resources, expected) in [("base", jobs), ("overlays/serve", scheduler)] {
+        for form in ["json-map", "base64-json"] {
+            let text = combined(
+                directory.path(),
+                &format!(
+                    "resources: [../kubernetes/{resources}]\ncomponents:\n\
+                     - ../kubernetes/components/prometheus-operator\n\
+                     - ../kubernetes/components/external-secrets/{form}\n"
+                ),
+            );
+            let verdicts = tools::verdicts_on_objects(&text).join(", ");
+            assert_eq!(verdicts, expected, "{resources} {form}");
+        }
+    }
+}
+
+/// With the ways of a config that are none of the example's: files for secrets, a CA, another port.
+const OTHER_CONFIG: &str = r#"
+token_key = { file = "/run/secrets/token/key" }
+[[probe]]
+name = "inside"
+sender = "inside"
+mailbox = "m"
+to = "a@example.org"
+[sender.inside]
+type = "smtp"
+host = "mail.example.org"
+username = "b@example.org"
+password = { file = "/run/secrets/submission/password" }
+from = "b@example.org"
+ca_file = "/etc/mailprobe/ca.pem"
+[mailbox.m]
+type = "imap"
+host = "mail.example.org"
+username = "a@example.org"
+password = { file = "/run/secrets/imap/password" }
+[serve]
+listen = "[::]:9000"
+state_dir = "/var/lib/mailprobe"
+token = { env = "API" }
+"#;
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn the_readmes_combination_is_rendered_with_what_is_generated_from_an_own_config() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let (_, example) = readme
+        .split_once("```yaml\n# mine/kustomization.yaml\n")
+        .unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let directory = copied();
+    let config = directory.path().join("mailprobe.toml");
+    std::fs::write(&config, OTHER_CONFIG).unwrap();
+    let config = ["--config", config.to_str().unwrap()];
+    for (command, file) in [
+        (&["kubernetes", "--serve"][..], "mailprobe.yaml"),
+        (&["prometheus-rules", "--operator"], "rules.yaml"),
+    ] {
+        assert!(
+            readme.contains(&format!(
+                "mailprobe generate {} > mine/{file}",
+                command.join(" ")
+            )),
+            "{file}"
+        );
+        let text = generated(&[command, &config].concat());
+        std::fs::write(directory.path().join("mine").join(file), text).unwrap();
+    }
+    let text = combined(directory.path(), example);
+    assert_eq!(
+        tools::verdicts_on_objects(&text).join(", "),
+        "ConfigMap ok, Deployment ok, ExternalSecret ok, NetworkPolicy ok, PodDisruptionBudget ok, PrometheusRule ok, \
+         Service ok, ServiceAccount ok, ServiceMonitor ok"
+    );
+    for part in [
+        "subPath: submission-password\n",
+        "subPath: imap-password\n",
+        "subPath: ca.pem\n",
+        "containerPort: 9000\n",
+        "namespace: monitoring\n",
+    ] {
+        assert!(text.contains(part), "{part}{text}");
+    }
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn each_component_alone_goes_with_what_is_generated() {
+    let directory = copied();
+    let config = deploy("mailprobe.toml");
+    let manifests = generated(&["kubernetes", "--config", config.to_str().unwrap()]);
+    std::fs::write(directory.path().join("mine/mailprobe.yaml"), manifests).unwrap();
+    for (component, kind) in [
+        ("components/prometheus-operator", "PrometheusRule ok"),
+        ("components/service-monitor", "ServiceMonitor ok"),
+        ("components/external-secrets/json-map", "ExternalSecret ok"),
+        (
+            "components/external-secrets/base64-json",
+            "ExternalSecret ok",
+        ),
+    ] {
+        let text = combined(
+            directory.path(),
+            &format!("resources: [mailprobe.yaml]\ncomponents: [../kubernetes/{component}]\n"),
+        );
+        let verdicts = tools::verdicts_on_objects(&text);
+        assert!(
+            verdicts.contains(&kind.to_owned()),
+            "{component}: {verdicts:?}"
+        );
+        assert_eq!(verdicts.len(), 5, "{component}: {verdicts:?}");
     }
 }
 
