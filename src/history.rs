@@ -12,8 +12,10 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel,
+};
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// The file in the directory.
@@ -28,8 +30,10 @@ const PRUNE_EVERY: u32 = 200;
 const WAITING: usize = 1000;
 /// A second process that has the file open is waited for.
 const BUSY: Duration = Duration::from_secs(5);
-/// How long the end of the process waits for the disk.
-const CLOSE_LIMIT: Duration = Duration::from_secs(3);
+/// How long the end of the process, or whoever asks for a report, waits for the disk.
+const ANSWER_LIMIT: Duration = Duration::from_secs(3);
+/// A history that cannot be opened is tried again after this time.
+const RETRY: Duration = Duration::from_secs(60);
 
 const SCHEMA: &str = "
 PRAGMA journal_mode = WAL;
@@ -96,53 +100,40 @@ enum Task {
     Close(oneshot::Sender<()>),
 }
 
-/// What was opened: the way to the history, what it holds of each probe that the status page and metrics show, and what
-/// there is to be said about it.
+/// What the history holds when it has opened.
 #[derive(Debug)]
-pub struct Opened {
-    /// The way to it.
-    pub history: History,
+pub struct Found {
     /// The last runs of each probe, and its last failure, success and arrival, oldest first.
     pub kept: Vec<Kept>,
     /// What went wrong on the way and was got over.
     pub warning: Option<String>,
 }
 
+/// Hears how the opening went: first a failure, for a person, where there was one; then, once, what was found.
+pub type Opening = Receiver<Result<Found, String>>;
+
 impl History {
-    /// Opens the history in this directory, made if it is not there. A file that is no history is put aside.
+    /// Has the history in this directory opened, made if it is not there, on a thread of its own: a disk may never
+    /// answer. Where it cannot be opened, that is tried again for as long as the process lives.
     ///
     /// # Errors
-    /// What keeps it from being opened, for a person.
-    pub fn open(directory: &Path) -> Result<Opened, String> {
-        let path = directory.join(FILE);
-        let fault = |error: &dyn std::fmt::Display| {
-            format!("cannot open the history `{}`: {error}", path.display())
-        };
-        std::fs::create_dir_all(directory).map_err(|error| fault(&error))?;
-        let mut warning = None;
-        let opened = connect(&path).and_then(|file| Ok((read_last(&file)?, file)));
-        let (kept, file) = match opened {
-            Ok(opened) => opened,
-            Err(error) if is_broken(&error) => {
-                let aside = put_aside(&path).map_err(|error| fault(&error))?;
-                warning = Some(format!(
-                    "the history was broken ({error}) and is now `{}`; a new one was begun",
-                    aside.display()
-                ));
-                (Vec::new(), connect(&path).map_err(|error| fault(&error))?)
-            }
-            Err(error) => return Err(fault(&error)),
-        };
+    /// There can be no thread.
+    pub fn begin(directory: &Path) -> std::io::Result<(Self, Opening)> {
+        Self::begin_again_after(RETRY, directory)
+    }
+
+    fn begin_again_after(retry: Duration, directory: &Path) -> std::io::Result<(Self, Opening)> {
+        let directory = directory.to_owned();
         let (thread, tasks) = sync_channel(WAITING);
+        let (tell, opening) = channel();
         std::thread::Builder::new()
             .name("history".to_owned())
-            .spawn(move || Keeper::new(file).work(&tasks))
-            .map_err(|error| fault(&error))?;
-        Ok(Opened {
-            history: Self { thread },
-            kept,
-            warning,
-        })
+            .spawn(move || {
+                if let Some(file) = open_until(&directory, retry, &tasks, &tell) {
+                    Keeper::new(file).work(&tasks);
+                }
+            })?;
+        Ok((Self { thread }, opening))
     }
 
     /// Keeps a run, soon. Never waits.
@@ -162,14 +153,17 @@ impl History {
         self.thread
             .try_send(Task::Get(token.to_owned(), reply))
             .ok()?;
-        answer.await.ok()?
+        tokio::time::timeout(ANSWER_LIMIT, answer)
+            .await
+            .ok()?
+            .ok()?
     }
 
     /// Waits until all is written.
     pub async fn close(&self) {
         let (reply, answer) = oneshot::channel();
         if self.thread.try_send(Task::Close(reply)).is_ok() {
-            let _ = tokio::time::timeout(CLOSE_LIMIT, answer).await;
+            let _ = tokio::time::timeout(ANSWER_LIMIT, answer).await;
         }
     }
 }
@@ -241,6 +235,73 @@ impl Keeper {
     }
 }
 
+/// Opens the history, however often that takes; until then no run is kept, and nobody waits. `None` when nobody needs it
+/// any more.
+fn open_until(
+    directory: &Path,
+    retry: Duration,
+    tasks: &Receiver<Task>,
+    tell: &Sender<Result<Found, String>>,
+) -> Option<Connection> {
+    let mut has_failed = false;
+    loop {
+        match open(directory) {
+            Ok((file, found)) => {
+                // Nobody may listen any more: the process is about to end.
+                let _ = tell.send(Ok(found));
+                return Some(file);
+            }
+            Err(error) if !has_failed => {
+                has_failed = true;
+                let _ = tell.send(Err(error));
+            }
+            Err(_) => {}
+        }
+        let again = Instant::now() + retry;
+        loop {
+            match tasks.recv_timeout(again.saturating_duration_since(Instant::now())) {
+                Ok(Task::Add(_)) => {}
+                Ok(Task::Get(_, reply)) => {
+                    let _ = reply.send(None);
+                }
+                Ok(Task::Close(reply)) => {
+                    let _ = reply.send(());
+                }
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+}
+
+/// Opens it once. A file that is no history is put aside.
+fn open(directory: &Path) -> Result<(Connection, Found), String> {
+    let path = directory.join(FILE);
+    let fault = |error: &dyn std::fmt::Display| {
+        format!("cannot open the history `{}`: {error}", path.display())
+    };
+    std::fs::create_dir_all(directory).map_err(|error| fault(&error))?;
+    // To open a pipe or a device can take for ever.
+    if std::fs::metadata(&path).is_ok_and(|file| !file.is_file()) {
+        return Err(fault(&"it is no regular file"));
+    }
+    let mut warning = None;
+    let opened = connect(&path).and_then(|file| Ok((read_last(&file)?, file)));
+    let (kept, file) = match opened {
+        Ok(opened) => opened,
+        Err(error) if is_broken(&error) => {
+            let aside = put_aside(&path).map_err(|error| fault(&error))?;
+            warning = Some(format!(
+                "the history was broken ({error}) and is now `{}`; a new one was begun",
+                aside.display()
+            ));
+            (Vec::new(), connect(&path).map_err(|error| fault(&error))?)
+        }
+        Err(error) => return Err(fault(&error)),
+    };
+    Ok((file, Found { kept, warning }))
+}
+
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // Made here where it is not there yet, so that only our user reads it; SQLite gives what it puts beside it the same
     // permissions. What keeps it from being made, SQLite says in its own words.
@@ -283,14 +344,17 @@ fn prune(file: &Connection, now: DateTime<Utc>) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The last runs of each probe, and its last failure, success and arrival, oldest first; without those that a signal ended.
+/// The last runs of each probe, and its last failure, success and arrival, oldest first; without those that a signal ended, and
+/// those whose report is damaged.
 ///
 /// Reports are long: places are found without them, and those that nothing shows are not read.
 fn read_last(file: &Connection) -> rusqlite::Result<Vec<Kept>> {
     let mut query = file.prepare(
         "WITH known AS (
-            SELECT rowid AS run, probe, ended_at, success, json_extract(report, '$.seen_at') IS NOT NULL AS seen
-            FROM runs WHERE json_extract(report, '$.cause.code') IS NOT 'interrupted'
+            SELECT rowid AS run, probe, ended_at, success,
+                CASE WHEN json_valid(report) THEN json_extract(report, '$.seen_at') END IS NOT NULL AS seen
+            FROM runs
+            WHERE CASE WHEN json_valid(report) THEN json_extract(report, '$.cause.code') IS NOT 'interrupted' ELSE 0 END
         ), placed AS (
             SELECT run, seen,
                 row_number() OVER (PARTITION BY probe ORDER BY ended_at DESC) AS place,
@@ -325,7 +389,11 @@ fn read_last(file: &Connection) -> rusqlite::Result<Vec<Kept>> {
             gauges: gauges.and_then(|text| serde_json::from_str(&text).ok()),
         }))
     })?;
-    rows.filter_map(Result::transpose).collect()
+    // A row that holds something else than ours do is passed over; what the file itself is at fault for is not.
+    let is_odd = |error: &rusqlite::Error| error.sqlite_error_code().is_none();
+    rows.filter(|row| !row.as_ref().is_err_and(is_odd))
+        .filter_map(Result::transpose)
+        .collect()
 }
 
 fn verdict_of(name: &str) -> Option<Verdict> {

@@ -26,6 +26,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 const END_LIMIT: Duration = Duration::from_secs(24);
 /// Requests that wait for the scheduler.
 const WAITING: usize = 64;
+/// How long a start waits for the disk of the history.
+const OPEN_LIMIT: Duration = Duration::from_secs(5);
 /// An edge that a new config has no use for serves the runs that have it, and this much longer.
 const AFTERGLOW: Duration = Duration::from_secs(60);
 
@@ -141,18 +143,31 @@ fn open_logbook(state_dir: Option<&Path>) -> Logbook {
         );
         return Logbook::new(None, Vec::new());
     };
-    match History::open(directory) {
-        Ok(opened) => {
-            if let Some(warning) = opened.warning {
+    let (history, opening) = match History::begin(directory) {
+        Ok(begun) => begun,
+        Err(error) => {
+            tracing::error!("cannot begin a thread for the history: {error}; it is in memory only");
+            return Logbook::new(None, Vec::new());
+        }
+    };
+    let error = match opening.recv_timeout(OPEN_LIMIT) {
+        Ok(Ok(found)) => {
+            if let Some(warning) = found.warning {
                 tracing::warn!("{warning}");
             }
-            Logbook::new(Some(opened.history), opened.kept)
+            return Logbook::new(Some(history), found.kept);
         }
-        Err(error) => {
-            tracing::error!("{error}; the history is in memory only");
-            Logbook::new(None, Vec::new())
-        }
-    }
+        Ok(Err(error)) => error,
+        Err(_) => format!(
+            "the history in `{}` has not opened within {} s",
+            directory.display(),
+            OPEN_LIMIT.as_secs()
+        ),
+    };
+    tracing::error!(
+        "{error}; the history is in memory only until it opens, which is tried every minute; no probe is affected"
+    );
+    Logbook::awaiting(history, opening)
 }
 
 /// Holds the schedules against what each sender may send a day, beside the start: it takes a while to count.

@@ -1,7 +1,7 @@
 //! What the scheduler knows of each probe, for whoever asks: `/metrics`, the status page, the API.
 
 use crate::config::plan::ProbePlan;
-use crate::history::{History, Kept, Stored};
+use crate::history::{History, Kept, Opening, Stored};
 use crate::metrics::{Gauges, ProbeMetrics};
 use crate::probe::report::{Report, rfc3339};
 use crate::probe::surroundings::Surroundings;
@@ -73,16 +73,15 @@ struct State {
     ticked: Instant,
     /// What an earlier process left of probes that the config may bring back.
     kept: BTreeMap<String, Vec<Kept>>,
+    /// Tells when a history that did not open at the start has opened.
+    opening: Option<Opening>,
 }
 
 impl Logbook {
     /// An empty one, with what an earlier process left.
     #[must_use]
     pub fn new(history: Option<History>, kept: Vec<Kept>) -> Self {
-        let mut by_probe: BTreeMap<String, Vec<Kept>> = BTreeMap::new();
-        for one in kept {
-            by_probe.entry(one.probe.clone()).or_default().push(one);
-        }
+        let by_probe = by_probe(kept);
         Self {
             state: Mutex::new(State {
                 rows: BTreeMap::new(),
@@ -90,9 +89,18 @@ impl Logbook {
                 surroundings: Arc::default(),
                 ticked: Instant::now(),
                 kept: by_probe,
+                opening: None,
             }),
             history,
         }
+    }
+
+    /// The same where the history has not opened yet: what it holds is taken in when it has.
+    #[must_use]
+    pub fn awaiting(history: History, opening: Opening) -> Self {
+        let logbook = Self::new(Some(history), Vec::new());
+        logbook.state().opening = Some(opening);
+        logbook
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -201,7 +209,19 @@ impl Logbook {
 
     /// The scheduler is alive.
     pub fn tick(&self) {
-        self.state().ticked = Instant::now();
+        let mut state = self.state();
+        state.ticked = Instant::now();
+        // A failure of the opening was told at the start.
+        let heard = state.opening.as_ref().and_then(|one| one.try_recv().ok());
+        if let Some(Ok(found)) = heard {
+            state.opening = None;
+            state.take_in(found.kept);
+            drop(state);
+            if let Some(warning) = found.warning {
+                tracing::warn!("{warning}");
+            }
+            tracing::info!("the history is open now, and runs are kept in it");
+        }
     }
 
     /// Whether it was lately.
@@ -256,6 +276,31 @@ impl Logbook {
     }
 }
 
+impl State {
+    /// Takes in what the history held before this process began.
+    fn take_in(&mut self, kept: Vec<Kept>) {
+        for (probe, kept) in by_probe(kept) {
+            match self.rows.get_mut(&probe) {
+                Some(row) => {
+                    let earlier = Row::new(Arc::clone(&row.probe), kept);
+                    row.come_after(earlier);
+                }
+                None => {
+                    self.kept.insert(probe, kept);
+                }
+            }
+        }
+    }
+}
+
+fn by_probe(kept: Vec<Kept>) -> BTreeMap<String, Vec<Kept>> {
+    let mut by_probe: BTreeMap<String, Vec<Kept>> = BTreeMap::new();
+    for one in kept {
+        by_probe.entry(one.probe.clone()).or_default().push(one);
+    }
+    by_probe
+}
+
 impl Row {
     fn new(probe: Arc<ProbePlan>, kept: Vec<Kept>) -> Self {
         let mut row = Self {
@@ -292,6 +337,22 @@ impl Row {
         self.marks.push_back(mark);
         if self.marks.len() > DRAWN {
             self.marks.pop_front();
+        }
+    }
+
+    /// Puts what was known earlier before what is known.
+    fn come_after(&mut self, earlier: Self) {
+        // Where a run of this process was noted, that one is the last.
+        if self.marks.is_empty() {
+            self.last = earlier.last;
+            self.last_run = earlier.last_run;
+        }
+        self.last_arrival = self.last_arrival.take().or(earlier.last_arrival);
+        self.last_success_at = self.last_success_at.or(earlier.last_success_at);
+        self.last_failure = self.last_failure.take().or(earlier.last_failure);
+        let room = DRAWN.saturating_sub(self.marks.len());
+        for mark in earlier.marks.into_iter().rev().take(room) {
+            self.marks.push_front(mark);
         }
     }
 

@@ -3,8 +3,10 @@
 use super::*;
 use crate::config;
 use crate::config::plan::Plan;
+use crate::history::{Found, History, Kept};
 use crate::probe::report::sample;
 use crate::probe::verdict::{Cause, CauseCode, Stage, Verdict};
+use logbook::Mark;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::time::advance;
@@ -249,6 +251,44 @@ async fn how_often_a_run_can_be_asked_for_is_what_the_last_config_says() {
     let sooner = format!("{daily}[serve]\nmin_interval = \"10s\"\n");
     assert_eq!(scene.reload(Ok(sooner)).await, Ok(()));
     assert_eq!(scene.ask("daily").await, Asked::Begun);
+}
+
+#[test]
+fn what_a_history_tells_late_stands_before_what_was_learned_since() {
+    let directory = tempfile::tempdir().unwrap();
+    let (history, _) = History::begin(directory.path()).unwrap();
+    let (tell, opening) = std::sync::mpsc::channel();
+    let logbook = Logbook::awaiting(history, opening);
+    let text = probe("a", "* * * * *") + &probe("b", "* * * * *");
+    logbook.set_probes(&plan(&text).probes);
+    tell.send(Err("the disk is full".to_owned())).unwrap();
+    logbook.end(&Arc::new(sample("a", "run-1", start())));
+    logbook.tick();
+    let earlier = |probe: &str| Kept {
+        probe: probe.to_owned(),
+        mark: Mark {
+            ended_at: start() - TimeDelta::hours(1),
+            verdict: Verdict::Missing,
+            success: false,
+            delivery_seconds: None,
+        },
+        report: Some("{\"run\":\"run-0\"}".into()),
+        gauges: None,
+    };
+    let kept = ["a", "b", "gone"].map(earlier).to_vec();
+    let warning = None;
+    tell.send(Ok(Found { kept, warning })).unwrap();
+    logbook.tick();
+    let verdicts = |row: &logbook::Row| -> Vec<Verdict> {
+        row.marks.iter().map(|mark| mark.verdict).collect()
+    };
+    let run = |text: &Option<Arc<str>>| text.as_ref().is_some_and(|text| text.contains("run-0"));
+    let a = logbook.row("a").unwrap();
+    assert_eq!(verdicts(&a), [Verdict::Missing, Verdict::Delivered]);
+    assert_eq!((run(&a.last_run), run(&a.last_failure)), (false, true));
+    let b = logbook.row("b").unwrap();
+    assert_eq!(verdicts(&b), [Verdict::Missing]);
+    assert_eq!((run(&b.last_run), run(&b.last_failure)), (true, true));
 }
 
 #[tokio::test(start_paused = true)]

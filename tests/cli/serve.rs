@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 struct Serving {
     child: Option<Child>,
     address: String,
+    /// The log until then.
+    told: String,
 }
 
 impl Serving {
@@ -33,11 +35,13 @@ impl Serving {
         }
         let address = line.split("http://").nth(1).unwrap();
         let address = address.split([' ', '\n']).next().unwrap().to_owned();
+        let told = line;
         // Read on, so that it never waits for us.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         Self {
             child: Some(child),
             address,
+            told,
         }
     }
 
@@ -89,6 +93,27 @@ fn five_hundred_connections_that_ask_for_nothing_keep_nobody_out() {
         assert!(took < Duration::from_secs(1), "{took:?}");
     }
     drop(held);
+}
+
+#[test]
+fn a_history_that_never_opens_keeps_nobody_from_serving_nor_from_ending() {
+    let stage = Stage::new(None);
+    let state = stage.directory().join("state");
+    let serve = format!(
+        "\n[serve]\nlisten = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n",
+        state.display()
+    );
+    let serving = Serving::start(&stage, &serve);
+    assert!(!serving.told.contains("in memory only"), "{}", serving.told);
+    drop(serving);
+    // What looks like a journal of SQLite's is opened by it, and a pipe waits for its other end.
+    let journal = state.join("history.db-journal");
+    let made = std::process::Command::new("mkfifo").arg(journal).status();
+    assert!(made.unwrap().success());
+    let serving = Serving::start(&stage, &serve);
+    let told = &serving.told;
+    assert!(told.contains("has not opened within 5 s"), "{told}");
+    assert_eq!(serving.ask("GET", "/healthz"), "HTTP/1.1 200 OK");
 }
 
 #[test]
