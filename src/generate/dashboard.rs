@@ -191,14 +191,15 @@ const PANELS: &[Panel] = &[
     },
     Panel {
         title: "Certificates, days left",
-        description: "Of the mailbox, the sender and each listener.",
+        description: "Of each probe's mailbox and sender, and of each listener.",
         kind: "bargauge",
         width: 12,
         height: 7,
         unit: "d",
         targets: &[(
-            r#"(min by (endpoint) (mailprobe_certificate_expiry_timestamp_seconds) - time()) / 86400"#,
-            "{{endpoint}}",
+            // Those of listeners have no probe.
+            r#"(min by (probe, endpoint) (mailprobe_certificate_expiry_timestamp_seconds{probe=~"$probe|"}) - time()) / 86400"#,
+            "{{probe}} {{endpoint}}",
         )],
     },
     Panel {

@@ -1,5 +1,6 @@
 //! Inhibitions for Alertmanager: of several alerts with one cause, the one that names it is heard.
 
+use super::quoting::promql;
 use super::rules::{COMPONENT, Names};
 use super::timing::site_labels;
 use super::yaml::{Node, map, texts};
@@ -38,7 +39,7 @@ pub fn alertmanager_inhibitions(plan: &Plan, old_names: bool, outage: &str) -> S
     let way_out = map([
         (
             "source_matchers",
-            texts([format!("alertname=\"{outage}\"").as_str()]),
+            texts([format!("alertname={}", promql(outage)).as_str()]),
         ),
         (
             "target_matchers",

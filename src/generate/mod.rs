@@ -7,6 +7,7 @@ mod kubernetes;
 mod mounts;
 mod network;
 mod pod;
+mod quoting;
 mod resources;
 mod rules;
 mod timing;

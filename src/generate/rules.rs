@@ -5,10 +5,14 @@
 //! that failed since. Counting its distinct values over a subquery tells "twice in a row" from "the same push scraped
 //! twice", whatever the scrape interval. Absence and age have rules of their own.
 
-use super::timing::{OVERRUN, Timing, prometheus, sends_in_six_hours, site_labels};
+mod endpoints;
+
+use super::quoting::{in_template, promql, query_in_template};
+use super::timing::{Timing, prometheus, sends_in_six_hours, site_labels};
 use super::yaml::{Node, map};
 use crate::config::plan::{Plan, ProbePlan};
 use crate::metrics::{self, Metric};
+use crate::probe::verdict::Verdict;
 use std::time::Duration;
 
 /// How the rules are to be written.
@@ -26,6 +30,14 @@ pub struct RuleOptions {
 pub(super) const COMPONENT: (&str, &str) = ("component", "mailprobe");
 /// Renewed certificates are renewed earlier than this.
 const CERTIFICATE_DAYS: u64 = 14;
+/// How many seconds a probe's clock may be ahead of Prometheus'. What is further ahead says nothing of when it was, and
+/// would pass for fresh until that time has come.
+const AHEAD: u64 = 120;
+/// Over so many runs losses are counted between which others succeed.
+const RUNS_LOOKED_AT: u32 = 18;
+/// So many of them are too many: where one message in 200 is lost by chance, that is once in 90 years of runs every 20
+/// minutes, as 2160 a month · 0.005 · (17 over 3) · 0.005³ is 0.0009 a month.
+const LOSSES_APART: u32 = 4;
 
 /// Names of the alerts that a probe's failing, staleness and absence raise.
 pub(super) struct Names {
@@ -60,7 +72,7 @@ pub fn prometheus_rules(plan: &Plan, options: &RuleOptions) -> String {
         .iter()
         .map(|probe| Queries::new(plan, probe).group(plan, probe, options))
         .collect();
-    groups.push(endpoints(plan, options));
+    groups.push(endpoints::endpoints(plan, options));
     let rules = map([("groups", groups.into())]);
     if !options.operator {
         return rules.to_yaml();
@@ -85,7 +97,8 @@ struct Rule<'t> {
 }
 
 impl Rule<'_> {
-    fn node(self, runbook: &str) -> Node {
+    /// With the probe's name as a label: alerts of two probes are two, also where the series are gone.
+    fn node(self, runbook: &str, probe: Option<&str>) -> Node {
         let mut pairs = vec![
             ("alert".to_owned(), self.alert.into()),
             ("expr".to_owned(), self.expr.into()),
@@ -93,17 +106,19 @@ impl Rule<'_> {
         if let Some(wait) = self.wait {
             pairs.push(("for".to_owned(), prometheus(wait).into()));
         }
-        let labels = map([
-            (COMPONENT.0, COMPONENT.1.into()),
-            ("severity", self.severity.into()),
-        ]);
+        let mut labels = vec![(COMPONENT.0.to_owned(), COMPONENT.1.into())];
+        labels.extend(probe.map(|probe| ("probe".to_owned(), probe.into())));
+        labels.push(("severity".to_owned(), self.severity.into()));
         let anchor = self.alert.to_lowercase();
         let annotations = map([
             ("summary", self.summary.into()),
             ("description", self.description.into()),
-            ("runbook_url", format!("{runbook}#{anchor}").into()),
+            (
+                "runbook_url",
+                format!("{}#{anchor}", in_template(runbook)).into(),
+            ),
         ]);
-        pairs.push(("labels".to_owned(), labels));
+        pairs.push(("labels".to_owned(), Node::Map(labels)));
         pairs.push(("annotations".to_owned(), annotations));
         Node::Map(pairs)
     }
@@ -116,6 +131,11 @@ struct Queries {
     labels: String,
     /// What stays apart in every aggregation.
     by: String,
+    /// Inside the parentheses of a vector matching.
+    names: String,
+    /// In the annotations: the recipient, the sender, and the cause of the last run.
+    to: String,
+    sender: String,
     cause: String,
 }
 
@@ -124,16 +144,19 @@ impl Queries {
         let mut labels = vec![("probe".to_owned(), probe.name.clone())];
         labels.extend(site_labels(plan));
         let names: Vec<&str> = labels.iter().map(|(name, _)| name.as_str()).collect();
-        let by = format!("by ({})", names.join(", "));
+        let names = names.join(", ");
         let labels = selector(&labels);
-        // Backquotes: the selector has double quotes of its own.
+        let query = query_in_template(&format!("mailprobe_cause{{{labels}}} == 1"));
         let cause = format!(
-            "{{{{ with query `mailprobe_cause{{{labels}}} == 1` }}}}{{{{ . | first | label \"cause\" }}}}{{{{ else }}}}unknown{{{{ end }}}}"
+            "{{{{ with query {query} }}}}{{{{ . | first | label \"cause\" }}}}{{{{ else }}}}unknown{{{{ end }}}}"
         );
         Self {
             timing: Timing::new(probe),
             labels,
-            by,
+            by: format!("by ({names})"),
+            names,
+            to: in_template(&probe.to),
+            sender: in_template(probe.sender.name()),
             cause,
         }
     }
@@ -152,7 +175,9 @@ impl Queries {
 
     /// Runs that fulfil a condition and ended after the last success as known now, over the window.
     ///
-    /// The success is looked for in Prometheus' own history: the gateway may have lost it.
+    /// The success is looked for in Prometheus' own history: the gateway may have lost it. One in the future, of a clock
+    /// that was ahead, is none: it is later than all that fails until then. So each counts while its run is the last one,
+    /// by the clock of that time; where none is in the window, every run in it came after the last success.
     fn failed_runs(&self, condition: Option<&str>) -> String {
         let Self {
             by, labels, timing, ..
@@ -167,7 +192,11 @@ impl Queries {
     (
       max {by} (mailprobe_last_run_timestamp_seconds{{{labels}}}){condition}
     ) > (
-      max {by} (max_over_time(email_roundtrip_last_success_timestamp{{{labels}}}[{window}] @ end()))
+      max_over_time((
+        max {by} (email_roundtrip_last_success_timestamp{{{labels}}})
+          == max {by} (mailprobe_last_run_timestamp_seconds{{{labels}}})
+          <= time() + {AHEAD}
+      )[{window}:{step}] @ end())
         or max {by} (mailprobe_last_run_timestamp_seconds{{{labels}}} @ end()) * 0
     )
   )[{window}:{step}]"
@@ -190,22 +219,23 @@ impl Queries {
 
     fn group(&self, plan: &Plan, probe: &ProbePlan, options: &RuleOptions) -> Node {
         let names = Names::new(options.old_names);
-        let mut rules = vec![
+        let rules = vec![
             self.failing(probe, &names),
             self.refused(probe),
             self.stale(probe, &names),
             self.never_ran(probe, &names),
             self.blind(probe),
-            self.junked(probe),
-            self.slow(probe),
+            self.junked(),
+            self.slow(),
             self.arrives_late(probe),
-            self.authentication(probe),
-            self.was_blocked(probe),
+            self.authentication(),
+            self.was_blocked(),
+            self.quota(plan, probe),
+            self.certificate(probe),
         ];
-        rules.push(self.quota(plan, probe));
         let rules: Vec<Node> = rules
             .into_iter()
-            .map(|rule| rule.node(&options.runbook))
+            .map(|rule| rule.node(&options.runbook, Some(&probe.name)))
             .collect();
         map([
             ("name", format!("mailprobe-{}", probe.name).into()),
@@ -234,15 +264,57 @@ impl Queries {
         );
         Rule {
             alert: names.failing,
-            expr: format!("{bounced}\nor\n{twice}\nor\n(\n{once}\nand\n{overdue}\n)"),
+            expr: format!(
+                "{bounced}\nor\n{twice}\nor\n(\n{once}\nand\n{overdue}\n)\nor\n{}",
+                self.lost_now_and_then()
+            ),
             wait: None,
             severity: "critical",
-            summary: format!("mail to {} does not arrive: {}", probe.to, self.cause),
+            summary: format!("mail to {} does not arrive: {}", self.to, self.cause),
             description: format!(
-                "Probe {}: the last message bounced, or two since the last success were missing, junked or late, or one was and the next is overdue. The cause that the last run found: {}.",
+                "Probe {}: the last message bounced, or two since the last success were missing, junked or late, or one was and the next is overdue, or {LOSSES_APART} times within {RUNS_LOOKED_AT} runs some were lost while others arrived. The cause that the last run found: {} (none if it was a success).",
                 probe.name, self.cause
             ),
         }
+    }
+
+    /// Losses with successes between them, as where one of two servers loses mail.
+    ///
+    /// Each is told by the success before it, so that an outage counts once, however long, and is over with its end. Those
+    /// that turned up later were late: `MailArrivesLate` is for them.
+    fn lost_now_and_then(&self) -> String {
+        let Self { by, labels, .. } = self;
+        let (window, step) = self.many_runs();
+        let lost = self.verdict("missing|junked|bounced");
+        let apart = LOSSES_APART - 1;
+        format!(
+            "(
+  changes(
+    (
+      max {by} (email_roundtrip_last_success_timestamp{{{labels}}})
+        and {lost}
+        and max {by} (email_roundtrip_success{{{labels}}}) == 0
+    )[{window}:{step}]
+  )
+  - (
+    1 + changes(
+      (
+        max {by} (mailprobe_last_run_timestamp_seconds{{{labels}}})
+          and {} > 0
+      )[{window}:{step}]
+    )
+    or max {by} (mailprobe_last_run_timestamp_seconds{{{labels}}}) * 0
+  )
+) >= {apart}",
+            self.max(&metrics::LATE_ARRIVALS)
+        )
+    }
+
+    /// A window of so many runs, less where the schedule has gaps, and its step.
+    fn many_runs(&self) -> (String, String) {
+        let window = self.timing.shortest * RUNS_LOOKED_AT;
+        let step = self.timing.step.max(window / 2000);
+        (prometheus(window), prometheus(step))
     }
 
     fn refused<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
@@ -260,9 +332,7 @@ impl Queries {
             severity: "warning",
             summary: format!(
                 "{} takes no message from the probe {}: {}",
-                probe.sender.name(),
-                probe.name,
-                self.cause
+                self.sender, probe.name, self.cause
             ),
             description: format!(
                 "The sender refused twice in a row, or for a cause that does not pass by itself: {}. This says nothing about mail that others send to you.",
@@ -281,12 +351,23 @@ impl Queries {
         let (overdue, oldest) = (timing.overdue.as_secs(), timing.oldest.as_secs());
         let (window, step) = (prometheus(timing.window), prometheus(timing.step));
         let thrice = self.in_a_row(3, None);
+        // No clock but Prometheus' own is in it.
+        let last_before = format!(
+            "max {by} (mailprobe_last_run_timestamp_seconds{{{labels}}} offset {})",
+            prometheus(timing.oldest)
+        );
+        // Held from one run to the next: less far ahead than that, it is soon in the past.
+        let ahead_for = prometheus(timing.longest + timing.run);
         Rule {
             alert: names.stale,
             expr: format!(
                 "time() - {next} > {overdue}
 or
 time() - {last} > {oldest}
+or
+{last} == {last_before}
+or
+max_over_time(({last} - time())[{ahead_for}:{step}]) > {AHEAD}
 or
 {thrice}
 or
@@ -304,7 +385,7 @@ changes(
                 probe.name
             ),
             description: format!(
-                "Two due runs did not report, or three in a row did without success, or no success is known at all since the gateway lost its data. Whether mail arrives is not known. The last cause: {}.",
+                "Two due runs did not report, or three in a row did without success, or no success is known at all since the gateway lost its data, or the probe's clock is ahead of Prometheus'. Whether mail arrives is not known. The last cause: {}.",
                 self.cause
             ),
         }
@@ -342,18 +423,18 @@ changes(
         }
     }
 
-    fn junked<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
+    fn junked<'t>(&self) -> Rule<'t> {
         Rule {
             alert: "MailJunked",
             expr: self.in_a_row(1, Some(&self.verdict("junked"))),
             wait: None,
             severity: "warning",
-            summary: format!("mail to {} is filed as spam", probe.to),
+            summary: format!("mail to {} is filed as spam", self.to),
             description: "The message arrived in the junk folder. `mailprobe run` says the score, the heaviest symbols and what failed of SPF, DKIM and DMARC.".to_owned(),
         }
     }
 
-    fn slow<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
+    fn slow<'t>(&self) -> Rule<'t> {
         let Self {
             by, labels, timing, ..
         } = self;
@@ -370,18 +451,18 @@ and time() - {arrival} < {fresh}"
             ),
             wait: None,
             severity: "info",
-            summary: format!("mail to {} takes much longer than usual", probe.to),
+            summary: format!("mail to {} takes much longer than usual", self.to),
             description: "Three deliveries in a row took more than 10 s and three times the median of the last seven days.".to_owned(),
         }
     }
 
     fn arrives_late<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
-        let Self {
-            by, labels, timing, ..
-        } = self;
-        let window = prometheus(timing.longest * 18);
-        let step = prometheus(timing.step.max(timing.longest * 18 / 2000));
-        let late = self.verdict("late");
+        let Self { by, labels, .. } = self;
+        let (window, step) = self.many_runs();
+        let mut late = format!("{} > 0", self.max(&metrics::LATE_ARRIVALS));
+        if !probe.accept.contains(&Verdict::Late) {
+            late += &format!("\n          or {}", self.verdict("late"));
+        }
         Rule {
             alert: "MailArrivesLate",
             expr: format!(
@@ -389,31 +470,29 @@ and time() - {arrival} < {fresh}"
   (
     max {by} (mailprobe_last_run_timestamp_seconds{{{labels}}})
       and (
-        {} > 0
-          or {late}
+        {late}
       )
   )[{window}:{step}]
-) >= 2",
-                self.max(&metrics::LATE_ARRIVALS)
+) >= 2"
             ),
             wait: None,
             severity: "warning",
-            summary: format!("mail to {} arrives late again and again", probe.to),
+            summary: format!("mail to {} arrives late again and again", self.to),
             description: format!(
-                "Three of the last 18 runs were late, or found messages of earlier runs that had turned up after their deadline: mail is delayed, not lost. The last cause: {}.",
+                "Three of the last {RUNS_LOOKED_AT} runs were late, or found messages of earlier runs that had turned up after their deadline: mail is delayed, not lost. The last cause: {}.",
                 self.cause
             ),
         }
     }
 
-    fn authentication<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
+    fn authentication<'t>(&self) -> Rule<'t> {
         let Self { labels, timing, .. } = self;
-        let by = self.by.replace(')', ", method)");
+        let by = format!("by ({}, method)", self.names);
         let window = prometheus(timing.longest + timing.run + Duration::from_secs(120));
         let bad = format!(
             "max {by} (mailprobe_authentication{{{labels},result=~\"fail|softfail|permerror|policy\"}}) == 1"
         );
-        let on = self.by.replacen("by", "on", 1);
+        let on = format!("on ({})", self.names);
         Rule {
             alert: "MailAuthenticationFailing",
             expr: format!(
@@ -428,12 +507,12 @@ and {on} (
             ),
             wait: None,
             severity: "warning",
-            summary: format!("{{{{ $labels.method }}}} of mail to {} fails", probe.to),
+            summary: format!("{{{{ $labels.method }}}} of mail to {} fails", self.to),
             description: "Two messages in a row failed the check: DNS records of the sending domain, or what the receiving server's resolver sees of them, are wrong. Sooner or later such mail is junked.".to_owned(),
         }
     }
 
-    fn was_blocked<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
+    fn was_blocked<'t>(&self) -> Rule<'t> {
         let Self {
             by, labels, timing, ..
         } = self;
@@ -445,7 +524,7 @@ and {on} (
             ),
             wait: None,
             severity: "warning",
-            summary: format!("{} was on the provider's block list", probe.to),
+            summary: format!("{} was on the provider's block list", self.to),
             description: "A bounce had put the recipient there, and mailprobe lifted the block. Other recipients of the same server may still be on it, and mail to them is dropped in silence.".to_owned(),
         }
     }
@@ -464,83 +543,54 @@ and {on} (
             ),
             wait: None,
             severity: "warning",
-            summary: format!(
-                "{} will take {{{{ $value }}}} more messages",
-                probe.sender.name()
-            ),
+            summary: format!("{} will take {{{{ $value }}}} more messages", self.sender),
             description: format!(
                 "Fewer than the {sends} that the probes send within six hours. What shares the account with them, such as real mail, runs out as well."
             ),
         }
     }
+
+    fn certificate<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
+        let Self {
+            names,
+            labels,
+            timing,
+            ..
+        } = self;
+        // What a probe left behind that does not run any more says nothing of today's certificate.
+        certificate_expiring(
+            format!(
+                "min by (endpoint, {names}) (mailprobe_certificate_expiry_timestamp_seconds{{{labels}}}) - time() < {}\nand on ({names}) time() - {} < {}",
+                CERTIFICATE_DAYS * 24 * 60 * 60,
+                self.max(&metrics::LAST_RUN),
+                timing.oldest.as_secs()
+            ),
+            &format!(", as the probe {} met it,", probe.name),
+        )
+    }
 }
 
-/// What is not of one probe: certificates and listeners.
-fn endpoints(plan: &Plan, options: &RuleOptions) -> Node {
-    let labels = site_labels(plan);
-    let selector = selector(&labels);
-    let names: Vec<&str> = ["endpoint"]
-        .into_iter()
-        .chain(labels.iter().map(|(name, _)| name.as_str()))
-        .collect();
-    let by = format!("by ({})", names.join(", "));
-    let seconds = CERTIFICATE_DAYS * 24 * 60 * 60;
-    let checks_apart = plan
-        .probes
-        .iter()
-        .map(|probe| Timing::new(probe).longest)
-        .min()
-        .unwrap_or_default()
-        .max(plan.serve.listener_interval);
-    let down = format!("max {by} (mailprobe_listener_up{{{selector}}})");
-    let mut trouble = format!("{down} == 0");
-    if !plan.listeners.is_empty() {
-        // Their last state stays in the gateway, and on the page of `serve`, also where nobody checks them any more.
-        let oldest = (checks_apart + OVERRUN + Duration::from_secs(120)).as_secs();
-        trouble += &format!(
-            "\nor\n{down}\nand on () time() - max({}{{{selector}}}) > {oldest}",
-            metrics::LAST_CHECK.name
-        );
+/// The same for what a probe met and for listeners; `of` says whose it is, for the summary.
+fn certificate_expiring(expr: String, of: &str) -> Rule<'static> {
+    Rule {
+        alert: "CertificateExpiring",
+        expr,
+        wait: None,
+        severity: "warning",
+        summary: format!(
+            "the certificate of {{{{ $labels.endpoint }}}}{of} ends in {{{{ $value | humanizeDuration }}}}"
+        ),
+        description: format!(
+            "It was not renewed {CERTIFICATE_DAYS} days before its end, or the server was not reloaded since."
+        ),
     }
-    let rules = [
-        Rule {
-            alert: "CertificateExpiring",
-            expr: format!(
-                "min {by} (mailprobe_certificate_expiry_timestamp_seconds{{{selector}}}) - time() < {seconds}"
-            ),
-            wait: None,
-            severity: "warning",
-            summary: "the certificate of {{ $labels.endpoint }} ends in {{ $value | humanizeDuration }}".to_owned(),
-            description: format!("It was not renewed {CERTIFICATE_DAYS} days before its end, or the server was not reloaded since."),
-        },
-        Rule {
-            alert: "MailListenerDown",
-            expr: trouble,
-            // The next check has to say so too.
-            wait: Some(checks_apart + OVERRUN + Duration::from_secs(60)),
-            severity: "critical",
-            summary: "the mail port {{ $labels.endpoint }} does not answer as it should, or is not checked any more".to_owned(),
-            description: "Two checks in a row failed (connection, PROXY header, greeting or TLS), or none reported. `mailprobe check --listeners` says which.".to_owned(),
-        },
-    ];
-    let rules: Vec<Node> = rules
-        .into_iter()
-        .map(|rule| rule.node(&options.runbook))
-        .collect();
-    map([
-        ("name", "mailprobe-endpoints".into()),
-        ("rules", rules.into()),
-    ])
 }
 
 /// What stands between the braces of a selector.
 fn selector(labels: &[(String, String)]) -> String {
     let pairs: Vec<String> = labels
         .iter()
-        .map(|(name, value)| {
-            // PromQL escapes as JSON does.
-            format!("{name}={}", serde_json::Value::from(value.as_str()))
-        })
+        .map(|(name, value)| format!("{name}={}", promql(value)))
         .collect();
     pairs.join(",")
 }

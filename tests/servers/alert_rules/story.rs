@@ -1,5 +1,6 @@
 //! A story of runs, minute by minute, as Prometheus sees it through a gateway; told to `promtool test rules`.
 
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -28,18 +29,32 @@ pub struct Story {
     past: Vec<BTreeMap<String, f64>>,
     is_scraped: bool,
     delivery_seconds: f64,
+    /// By how many seconds the probe's clock is ahead.
+    ahead: f64,
     minutes_between_evaluations: usize,
+    /// The label `site` of every series of the probe, where it has one.
+    site: Option<String>,
+    /// When, the query, and the samples that it finds, each of the value 1.
     checks: Vec<(usize, String, Vec<String>)>,
+    /// When, the alert's name, and all that it says.
+    said: Vec<(usize, String, serde_json::Value)>,
 }
 
 impl Story {
     /// Three good runs.
     pub fn begin() -> Self {
+        let mut story = Self::empty();
+        for _ in 0..3 {
+            story.run("delivered", "none");
+        }
+        story
+    }
+
+    /// The same, at a site that is a label of its own.
+    pub fn begin_at(site: &str) -> Self {
         let mut story = Self {
-            is_scraped: true,
-            delivery_seconds: 1.5,
-            minutes_between_evaluations: 1,
-            ..Self::default()
+            site: Some(site.to_owned()),
+            ..Self::empty()
         };
         for _ in 0..3 {
             story.run("delivered", "none");
@@ -70,6 +85,12 @@ impl Story {
     /// How long deliveries take from now on.
     pub fn takes(&mut self, seconds: f64) -> &mut Self {
         self.delivery_seconds = seconds;
+        self
+    }
+
+    /// By how much the probe's clock is ahead from now on.
+    pub fn ahead(&mut self, seconds: f64) -> &mut Self {
+        self.ahead = seconds;
         self
     }
 
@@ -136,8 +157,8 @@ impl Story {
     }
 
     fn end(&mut self, verdict: &str, cause: &str, success: bool) {
-        let now = (self.minute() * 60) as f64;
-        let next = ((self.minute() / PERIOD + 1) * PERIOD * 60) as f64;
+        let now = (self.minute() * 60) as f64 + self.ahead;
+        let next = ((self.minute() / PERIOD + 1) * PERIOD * 60) as f64 + self.ahead;
         self.show_one("mailprobe_verdict", "verdict", &VERDICTS, verdict);
         self.show_cause(cause);
         self.set("mailprobe_last_run_timestamp_seconds", now);
@@ -155,7 +176,8 @@ impl Story {
     }
 
     fn show_cause(&mut self, current: &str) {
-        let name = |cause: &str| format!("mailprobe_cause{{probe=\"external\",cause=\"{cause}\"}}");
+        let labels = self.labels();
+        let name = |cause: &str| format!("mailprobe_cause{{{labels},cause=\"{cause}\"}}");
         let known: Vec<String> = self
             .now
             .keys()
@@ -169,16 +191,25 @@ impl Story {
     }
 
     fn show_one(&mut self, metric: &str, label: &str, values: &[&str], current: &str) {
+        let labels = self.labels();
         for value in values {
-            let series = format!("{metric}{{probe=\"external\",{label}=\"{value}\"}}");
+            let series = format!("{metric}{{{labels},{label}=\"{value}\"}}");
             self.now
                 .insert(series, f64::from(u8::from(*value == current)));
         }
     }
 
+    /// Those of the probe's series, as PromQL has them.
+    fn labels(&self) -> String {
+        match &self.site {
+            None => "probe=\"external\"".to_owned(),
+            Some(site) => format!("probe=\"external\",site={}", json!(site)),
+        }
+    }
+
     /// A metric of the probe, from now on.
     pub fn set(&mut self, metric: &str, value: f64) -> &mut Self {
-        self.set_series(&format!("{metric}{{probe=\"external\"}}"), value)
+        self.set_series(&format!("{metric}{{{}}}", self.labels()), value)
     }
 
     /// Any series, from now on.
@@ -215,10 +246,38 @@ impl Story {
     }
 
     fn expect(&mut self, query: String, alerts: &[&str]) -> &mut Self {
-        let mut alerts: Vec<String> = alerts.iter().map(|name| (*name).to_owned()).collect();
-        alerts.sort();
-        self.checks.push((self.minute() - 1, query, alerts));
+        let samples: Vec<String> = alerts
+            .iter()
+            .map(|name| format!("{{alertname=\"{name}\"}}"))
+            .collect();
+        let samples: Vec<&str> = samples.iter().map(String::as_str).collect();
+        self.finds(&query, &samples)
+    }
+
+    /// A query finds exactly these series, each with the value 1, in the minute that has just passed.
+    pub fn finds(&mut self, query: &str, series: &[&str]) -> &mut Self {
+        let series = series.iter().map(|one| (*one).to_owned()).collect();
+        self.checks
+            .push((self.minute() - 1, query.to_owned(), series));
         self
+    }
+
+    /// An alert of the probe has exactly this summary and description in the minute that has just passed.
+    pub fn says(&mut self, alert: &str, severity: &str, [summary, description]: [&str; 2]) {
+        let mut labels = json!({ "component": "mailprobe", "severity": severity });
+        labels["probe"] = "external".into();
+        if let Some(site) = &self.site {
+            labels["site"] = site.as_str().into();
+        }
+        let all = json!({
+            "exp_labels": labels,
+            "exp_annotations": {
+                "summary": summary,
+                "description": description,
+                "runbook_url": format!("README.md#{}", alert.to_lowercase()),
+            },
+        });
+        self.said.push((self.minute() - 1, alert.to_owned(), all));
     }
 
     /// What `promtool test rules` reads.
@@ -258,22 +317,27 @@ impl Story {
             }
             let _ = writeln!(
                 text,
-                "      - {{ series: '{name}', values: '{}' }}",
+                "      - {{ series: {}, values: '{}' }}",
+                json!(name),
                 written.join(" ")
             );
         }
         text.push_str("    promql_expr_test:\n");
-        for (minute, query, alerts) in &self.checks {
+        for (minute, query, series) in &self.checks {
             let _ = writeln!(
                 text,
                 "      - expr: '{query}'\n        eval_time: {minute}m\n        exp_samples:"
             );
-            for alert in alerts {
-                let _ = writeln!(
-                    text,
-                    "          - {{ labels: '{{alertname=\"{alert}\"}}', value: 1 }}"
-                );
+            for series in series {
+                let _ = writeln!(text, "          - {{ labels: '{series}', value: 1 }}");
             }
+        }
+        text.push_str("    alert_rule_test:\n");
+        for (minute, alert, all) in &self.said {
+            let _ = writeln!(
+                text,
+                "      - eval_time: {minute}m\n        alertname: {alert}\n        exp_alerts: [{all}]"
+            );
         }
         text
     }
