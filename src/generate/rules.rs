@@ -146,7 +146,7 @@ impl Queries {
         let names: Vec<&str> = labels.iter().map(|(name, _)| name.as_str()).collect();
         let names = names.join(", ");
         let labels = selector(&labels);
-        let query = query_in_template(&format!("mailprobe_cause{{{labels}}} == 1"));
+        let query = query_in_template(&format!("{}{{{labels}}} == 1", metrics::CAUSE.name));
         let cause = format!(
             "{{{{ with query {query} }}}}{{{{ . | first | label \"cause\" }}}}{{{{ else }}}}unknown{{{{ end }}}}"
         );
