@@ -6,10 +6,15 @@ use std::process::Command;
 /// Set in the process that has no other network.
 const ALONE: &str = "MAILPROBE_TEST_ALONE";
 
+/// Whether this is that process. What is built for all tests, the process that started it has built.
+pub fn is_alone() -> bool {
+    std::env::var_os(ALONE).is_some()
+}
+
 /// Has the test of this name, its modules before it, run once more, where loopback is all the network there is.
 #[track_caller]
 pub fn on_loopback_alone(name: &str, test: impl FnOnce()) {
-    if std::env::var_os(ALONE).is_some() {
+    if is_alone() {
         let interfaces = std::fs::read_to_string("/proc/net/dev").unwrap();
         let names: Vec<&str> = interfaces
             .lines()
