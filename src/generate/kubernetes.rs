@@ -6,10 +6,12 @@ use super::pod::{PORT, pod};
 use super::timing::OVERRUN;
 use super::yaml::{Node, map, texts};
 use crate::config::plan::{Plan, SecretSource};
+use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// Of every object, the Secret and the ConfigMap of the config among them.
 pub(super) const NAME: &str = "mailprobe";
 /// What the cluster may take until the program runs, and until it is gone: image, scheduling, the last push.
 const CLUSTER_SLACK: Duration = Duration::from_secs(90);
@@ -188,8 +190,7 @@ fn cron_job(plan: &Plan, mounts: &Mounts<'_>) -> Result<Node, ManifestError> {
 
 fn deployment(plan: &Plan, mounts: &Mounts<'_>, config: &str) -> Node {
     // The pod reads its config when it starts: another config makes another pod.
-    let hash = digest(&SHA256, config.as_bytes());
-    let hash: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+    let hash = HEXLOWER.encode(digest(&SHA256, config.as_bytes()).as_ref());
     let metadata = map([
         ("labels", labels()),
         ("annotations", map([("checksum/config", hash.into())])),

@@ -1,5 +1,6 @@
 //! Secrets and files of a config in a cluster: the key under which each lies, and where it is mounted.
 
+use super::kubernetes::NAME;
 use super::yaml::{Node, map};
 use crate::config::plan::{Plan, SecretSource};
 use std::collections::BTreeSet;
@@ -7,8 +8,6 @@ use std::path::{Component, Path, PathBuf};
 
 /// Where the config is mounted.
 const CONFIG: &str = "/etc/mailprobe/mailprobe.toml";
-/// The Secret, and the ConfigMap of the config.
-const NAME: &str = "mailprobe";
 /// The ConfigMap of what the config names besides secrets.
 const FILES: &str = "mailprobe-files";
 
