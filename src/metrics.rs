@@ -51,7 +51,13 @@ pub(crate) struct Metric {
     help: &'static str,
 }
 
-const SUCCESS: Metric = Metric {
+impl std::fmt::Display for Metric {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+pub(crate) const SUCCESS: Metric = Metric {
     name: "email_roundtrip_success",
     help: "1 if the last run counts as success, else 0.",
 };
@@ -87,7 +93,7 @@ const LATE_ARRIVAL_DELIVERY: Metric = Metric {
     name: "mailprobe_late_arrival_delivery_seconds",
     help: "How long the slowest of them took; NaN if there was none.",
 };
-const RECIPIENT_UNBLOCKED: Metric = Metric {
+pub(crate) const RECIPIENT_UNBLOCKED: Metric = Metric {
     name: "mailprobe_recipient_unblocked",
     help: "1 if the provider's block of the recipient had to be lifted in the last run.",
 };
@@ -95,7 +101,7 @@ const STAGE_DURATION: Metric = Metric {
     name: "mailprobe_stage_duration_seconds",
     help: "How long each stage of the last run took; NaN for a stage that was not reached.",
 };
-const QUOTA_REMAINING: Metric = Metric {
+pub(crate) const QUOTA_REMAINING: Metric = Metric {
     name: "mailprobe_sender_quota_remaining",
     help: "How many more messages the sender will take.",
 };
@@ -103,7 +109,7 @@ pub(crate) const LAST_ARRIVAL: Metric = Metric {
     name: "mailprobe_last_arrival_timestamp_seconds",
     help: "When a message was last seen; the metrics of arrivals are of that time.",
 };
-const LAST_DELIVERY: Metric = Metric {
+pub(crate) const LAST_DELIVERY: Metric = Metric {
     name: "mailprobe_last_delivery_seconds",
     help: "From acceptance by the sender until the message was seen.",
 };
@@ -123,11 +129,11 @@ const SPAM_SCORE: Metric = Metric {
     name: "mailprobe_spam_score",
     help: "The points that the spam filter gave it.",
 };
-const AUTHENTICATION: Metric = Metric {
+pub(crate) const AUTHENTICATION: Metric = Metric {
     name: "mailprobe_authentication",
     help: "1 for the result of each method as our border saw it, 0 for every other one; NaN for a method that it did not tell of.",
 };
-const CERTIFICATE_EXPIRY: Metric = Metric {
+pub(crate) const CERTIFICATE_EXPIRY: Metric = Metric {
     name: "mailprobe_certificate_expiry_timestamp_seconds",
     help: "The end of validity of the certificate that each endpoint showed.",
 };
@@ -141,7 +147,7 @@ pub(crate) const LAST_CHECK: Metric = Metric {
     name: "mailprobe_last_check_timestamp_seconds",
     help: "When the listeners and the DNS records were last checked.",
 };
-const LISTENER_UP: Metric = Metric {
+pub(crate) const LISTENER_UP: Metric = Metric {
     name: "mailprobe_listener_up",
     help: "1 if the mail port does all that it should, else 0.",
 };

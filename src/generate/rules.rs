@@ -11,7 +11,10 @@ use super::quoting::{in_template, promql, query_in_template};
 use super::timing::{Timing, prometheus, sends_in_six_hours, site_labels};
 use super::yaml::{Node, map};
 use crate::config::plan::{Plan, ProbePlan};
-use crate::metrics::{self, Metric};
+use crate::metrics::{
+    AUTHENTICATION, CAUSE, CERTIFICATE_EXPIRY, LAST_ARRIVAL, LAST_DELIVERY, LAST_RUN, LAST_SUCCESS,
+    LATE_ARRIVALS, Metric, NEXT_RUN, QUOTA_REMAINING, RECIPIENT_UNBLOCKED, SUCCESS, VERDICT,
+};
 use crate::probe::verdict::Verdict;
 use std::time::Duration;
 
@@ -146,7 +149,7 @@ impl Queries {
         let names: Vec<&str> = labels.iter().map(|(name, _)| name.as_str()).collect();
         let names = names.join(", ");
         let labels = selector(&labels);
-        let query = query_in_template(&format!("{}{{{labels}}} == 1", metrics::CAUSE.name));
+        let query = query_in_template(&format!("{CAUSE}{{{labels}}} == 1"));
         let cause = format!(
             "{{{{ with query {query} }}}}{{{{ . | first | label \"cause\" }}}}{{{{ else }}}}unknown{{{{ end }}}}"
         );
@@ -190,14 +193,14 @@ impl Queries {
         format!(
             "(
     (
-      max {by} (mailprobe_last_run_timestamp_seconds{{{labels}}}){condition}
+      max {by} ({LAST_RUN}{{{labels}}}){condition}
     ) > (
       max_over_time((
-        max {by} (email_roundtrip_last_success_timestamp{{{labels}}})
-          == max {by} (mailprobe_last_run_timestamp_seconds{{{labels}}})
+        max {by} ({LAST_SUCCESS}{{{labels}}})
+          == max {by} ({LAST_RUN}{{{labels}}})
           <= time() + {AHEAD}
       )[{window}:{step}] @ end())
-        or max {by} (mailprobe_last_run_timestamp_seconds{{{labels}}} @ end()) * 0
+        or max {by} ({LAST_RUN}{{{labels}}} @ end()) * 0
     )
   )[{window}:{step}]"
         )
@@ -205,7 +208,7 @@ impl Queries {
 
     fn verdict(&self, verdicts: &str) -> String {
         let more = format!("verdict=~\"{verdicts}\"");
-        format!("{} == 1", self.max_with(&metrics::VERDICT, &more))
+        format!("{} == 1", self.max_with(&VERDICT, &more))
     }
 
     /// At least so many runs since the last success fulfil the condition.
@@ -257,7 +260,7 @@ impl Queries {
             prometheus(earlier)
         );
         let overdue = format!(
-            "max {} (max_over_time(mailprobe_verdict{{{},verdict=\"overdue\"}}[{}])) == 1",
+            "max {} (max_over_time({VERDICT}{{{},verdict=\"overdue\"}}[{}])) == 1",
             self.by,
             self.labels,
             prometheus(longer)
@@ -291,22 +294,22 @@ impl Queries {
             "(
   changes(
     (
-      max {by} (email_roundtrip_last_success_timestamp{{{labels}}})
+      max {by} ({LAST_SUCCESS}{{{labels}}})
         and {lost}
-        and max {by} (email_roundtrip_success{{{labels}}}) == 0
+        and max {by} ({SUCCESS}{{{labels}}}) == 0
     )[{window}:{step}]
   )
   - (
     1 + changes(
       (
-        max {by} (mailprobe_last_run_timestamp_seconds{{{labels}}})
+        max {by} ({LAST_RUN}{{{labels}}})
           and {} > 0
       )[{window}:{step}]
     )
-    or max {by} (mailprobe_last_run_timestamp_seconds{{{labels}}}) * 0
+    or max {by} ({LAST_RUN}{{{labels}}}) * 0
   )
 ) >= {apart}",
-            self.max(&metrics::LATE_ARRIVALS)
+            self.max(&LATE_ARRIVALS)
         )
     }
 
@@ -320,7 +323,7 @@ impl Queries {
     fn refused<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
         let refused = self.verdict("refused");
         let for_good = self.max_with(
-            &metrics::CAUSE,
+            &CAUSE,
             "cause=~\"sender_unauthorized|sender_quota_exhausted|sender_rejected_message\"",
         );
         let once = self.in_a_row(1, Some(&format!("{refused}\n        and {for_good} == 1")));
@@ -345,15 +348,15 @@ impl Queries {
         let Self {
             by, labels, timing, ..
         } = self;
-        let next = self.max(&metrics::NEXT_RUN);
-        let last = self.max(&metrics::LAST_RUN);
-        let success = self.max(&metrics::LAST_SUCCESS);
+        let next = self.max(&NEXT_RUN);
+        let last = self.max(&LAST_RUN);
+        let success = self.max(&LAST_SUCCESS);
         let (overdue, oldest) = (timing.overdue.as_secs(), timing.oldest.as_secs());
         let (window, step) = (prometheus(timing.window), prometheus(timing.step));
         let thrice = self.in_a_row(3, None);
         // No clock but Prometheus' own is in it.
         let last_before = format!(
-            "max {by} (mailprobe_last_run_timestamp_seconds{{{labels}}} offset {})",
+            "max {by} ({LAST_RUN}{{{labels}}} offset {})",
             prometheus(timing.oldest)
         );
         // Held from one run to the next: less far ahead than that, it is soon in the past.
@@ -373,7 +376,7 @@ or
 or
 changes(
   (
-    max {by} (mailprobe_last_run_timestamp_seconds{{{labels}}})
+    max {by} ({LAST_RUN}{{{labels}}})
       unless {success}
   )[{window}:{step}]
 ) >= 1"
@@ -396,7 +399,7 @@ changes(
         let wait = timing.longest + timing.run + Duration::from_secs(4 * 60);
         Rule {
             alert: names.never_ran,
-            expr: format!("absent(mailprobe_last_run_timestamp_seconds{{{labels}}})"),
+            expr: format!("absent({LAST_RUN}{{{labels}}})"),
             wait: Some(wait),
             severity: "warning",
             summary: format!("Prometheus knows of no run of the probe {}", probe.name),
@@ -406,7 +409,7 @@ changes(
 
     fn blind<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
         let undetermined = self.verdict("undetermined");
-        let interrupted = self.max_with(&metrics::CAUSE, "cause=\"interrupted\"");
+        let interrupted = self.max_with(&CAUSE, "cause=\"interrupted\"");
         // An interrupted run leaves the time of the run before it.
         let condition = format!("{undetermined}\n        unless {interrupted} == 1");
         let twice = self.in_a_row(2, Some(&condition));
@@ -440,13 +443,13 @@ changes(
         } = self;
         let three_runs = prometheus(timing.longest * 2 + Duration::from_secs(5 * 60));
         let fresh = (timing.longest + timing.run + Duration::from_secs(120)).as_secs();
-        let arrival = self.max(&metrics::LAST_ARRIVAL);
+        let arrival = self.max(&LAST_ARRIVAL);
         let period = prometheus(timing.shortest);
         Rule {
             alert: "MailDeliverySlow",
             expr: format!(
-                "min {by} (min_over_time(mailprobe_last_delivery_seconds{{{labels}}}[{three_runs}]))
-  > 3 * quantile_over_time(0.5, (max {by} (mailprobe_last_delivery_seconds{{{labels}}}))[7d:{period}]) + 10
+                "min {by} (min_over_time({LAST_DELIVERY}{{{labels}}}[{three_runs}]))
+  > 3 * quantile_over_time(0.5, (max {by} ({LAST_DELIVERY}{{{labels}}}))[7d:{period}]) + 10
 and time() - {arrival} < {fresh}"
             ),
             wait: None,
@@ -459,7 +462,7 @@ and time() - {arrival} < {fresh}"
     fn arrives_late<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
         let Self { by, labels, .. } = self;
         let (window, step) = self.many_runs();
-        let mut late = format!("{} > 0", self.max(&metrics::LATE_ARRIVALS));
+        let mut late = format!("{} > 0", self.max(&LATE_ARRIVALS));
         if !probe.accept.contains(&Verdict::Late) {
             late += &format!("\n          or {}", self.verdict("late"));
         }
@@ -468,7 +471,7 @@ and time() - {arrival} < {fresh}"
             expr: format!(
                 "changes(
   (
-    max {by} (mailprobe_last_run_timestamp_seconds{{{labels}}})
+    max {by} ({LAST_RUN}{{{labels}}})
       and (
         {late}
       )
@@ -490,7 +493,7 @@ and time() - {arrival} < {fresh}"
         let by = format!("by ({}, method)", self.names);
         let window = prometheus(timing.longest + timing.run + Duration::from_secs(120));
         let bad = format!(
-            "max {by} (mailprobe_authentication{{{labels},result=~\"fail|softfail|permerror|policy\"}}) == 1"
+            "max {by} ({AUTHENTICATION}{{{labels},result=~\"fail|softfail|permerror|policy\"}}) == 1"
         );
         let on = format!("on ({})", self.names);
         Rule {
@@ -498,10 +501,10 @@ and time() - {arrival} < {fresh}"
             expr: format!(
                 "(
   {bad}
-  unless max {by} (max_over_time(mailprobe_authentication{{{labels},result=\"pass\"}}[{window}])) == 1
+  unless max {by} (max_over_time({AUTHENTICATION}{{{labels},result=\"pass\"}}[{window}])) == 1
 )
 and {on} (
-  max {} (changes(mailprobe_last_arrival_timestamp_seconds{{{labels}}}[{window}])) >= 1
+  max {} (changes({LAST_ARRIVAL}{{{labels}}}[{window}])) >= 1
 )",
                 self.by
             ),
@@ -520,7 +523,7 @@ and {on} (
         Rule {
             alert: "RecipientWasBlocked",
             expr: format!(
-                "max {by} (max_over_time(mailprobe_recipient_unblocked{{{labels}}}[{window}])) == 1"
+                "max {by} (max_over_time({RECIPIENT_UNBLOCKED}{{{labels}}}[{window}])) == 1"
             ),
             wait: None,
             severity: "warning",
@@ -535,11 +538,11 @@ and {on} (
         } = self;
         let sends = sends_in_six_hours(plan, &probe.sender);
         let fresh = timing.oldest.as_secs();
-        let last = self.max(&metrics::LAST_RUN);
+        let last = self.max(&LAST_RUN);
         Rule {
             alert: "SenderQuotaLow",
             expr: format!(
-                "min {by} (mailprobe_sender_quota_remaining{{{labels}}}) < {sends}\nand time() - {last} < {fresh}"
+                "min {by} ({QUOTA_REMAINING}{{{labels}}}) < {sends}\nand time() - {last} < {fresh}"
             ),
             wait: None,
             severity: "warning",
@@ -560,9 +563,9 @@ and {on} (
         // What a probe left behind that does not run any more says nothing of today's certificate.
         certificate_expiring(
             format!(
-                "min by (endpoint, {names}) (mailprobe_certificate_expiry_timestamp_seconds{{{labels}}}) - time() < {}\nand on ({names}) time() - {} < {}",
+                "min by (endpoint, {names}) ({CERTIFICATE_EXPIRY}{{{labels}}}) - time() < {}\nand on ({names}) time() - {} < {}",
                 CERTIFICATE_DAYS * 24 * 60 * 60,
-                self.max(&metrics::LAST_RUN),
+                self.max(&LAST_RUN),
                 timing.oldest.as_secs()
             ),
             &format!(", as the probe {} met it,", probe.name),

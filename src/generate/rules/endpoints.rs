@@ -4,7 +4,7 @@ use super::{AHEAD, CERTIFICATE_DAYS, Rule, RuleOptions, certificate_expiring, se
 use crate::config::plan::Plan;
 use crate::generate::timing::{OVERRUN, Timing, site_labels};
 use crate::generate::yaml::{Node, map};
-use crate::metrics;
+use crate::metrics::{CERTIFICATE_EXPIRY, LAST_CHECK, LISTENER_UP};
 use std::time::Duration;
 
 pub(super) fn endpoints(plan: &Plan, options: &RuleOptions) -> Node {
@@ -22,9 +22,9 @@ pub(super) fn endpoints(plan: &Plan, options: &RuleOptions) -> Node {
         .min()
         .unwrap_or_default()
         .max(plan.serve.listener_interval);
-    let last = format!("max({}{{{of_site}}})", metrics::LAST_CHECK.name);
+    let last = format!("max({LAST_CHECK}{{{of_site}}})");
     let oldest = (checks_apart + OVERRUN + Duration::from_secs(120)).as_secs();
-    let down = format!("max {by} (mailprobe_listener_up{{{of_site}}})");
+    let down = format!("max {by} ({LISTENER_UP}{{{of_site}}})");
     let mut trouble = format!("{down} == 0");
     let mut rules = Vec::new();
     if !plan.listeners.is_empty() {
@@ -38,7 +38,7 @@ pub(super) fn endpoints(plan: &Plan, options: &RuleOptions) -> Node {
         labels.push(("probe".to_owned(), String::new()));
         rules.push(certificate_expiring(
             format!(
-                "min {by} (mailprobe_certificate_expiry_timestamp_seconds{{{}}}) - time() < {}\nand on () time() - {last} < {oldest}",
+                "min {by} ({CERTIFICATE_EXPIRY}{{{}}}) - time() < {}\nand on () time() - {last} < {oldest}",
                 selector(&labels),
                 CERTIFICATE_DAYS * 24 * 60 * 60
             ),
