@@ -1,6 +1,5 @@
 //! The scheduler killed at random moments, and what its history and the mailboxes hold afterwards.
 
-use super::dice::Dice;
 use super::fleet::{Fleet, begins, is_run};
 use super::soak::{history, messages, until_ended};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +12,7 @@ const KEYS: &str = "schedule = \"0 3 1 1 *\"\nlate_after = \"4s\"\ntimeout = \"5
 /// What a message stays at the stand-in: many a moment falls into a run.
 const HOLD: Duration = Duration::from_millis(400);
 /// The scheduler lives for less than this, its start included.
-const LONGEST_LIFE: usize = 3000;
+const LONGEST_LIFE: u64 = 3000;
 /// Messages are left to other runs until a minute after their deadline.
 const LEFT_OVER: Duration = Duration::from_secs(67);
 
@@ -42,11 +41,11 @@ pub fn kills(rounds: usize, seed: u64) -> Kills {
     let state = format!("state_dir = \"{}/state\"\n", fleet.path().display());
     fleet.write_config(PROBES, |_| KEYS.to_owned(), &state);
     fleet.brevo.state().hold = HOLD;
-    let mut dice = Dice(seed);
+    let mut random = fastrand::Rng::with_seed(seed);
     let mut kills = Kills::default();
     for round in 0..rounds {
         let known = fleet.brevo.state().events.len();
-        let life = Duration::from_millis(dice.below(LONGEST_LIFE) as u64);
+        let life = Duration::from_millis(random.u64(..LONGEST_LIFE));
         let logged = live(&mut fleet, life);
         kills.kills += 1;
         fleet.serve();

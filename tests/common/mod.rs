@@ -15,7 +15,6 @@ pub mod alertmanager;
 pub mod alone;
 pub mod crowd;
 pub mod detection;
-pub mod dice;
 pub mod dovecot;
 pub mod fleet;
 pub mod image;

@@ -1,13 +1,12 @@
 //! What befalls the servers around the scheduler while runs go on.
 
-use super::dice::Dice;
 use super::fleet::Fleet;
 use mailprobe::demo::brevo::{Behaviour, error};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A server that is away is away for less than this.
-const LONGEST_AWAY: usize = 2000;
+const LONGEST_AWAY: u64 = 2000;
 
 /// One thing that befalls a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +41,7 @@ impl Event {
 
 /// Events in random order, each kind as often as the others.
 pub struct Weather {
-    dice: Dice,
+    random: fastrand::Rng,
     deck: Vec<Event>,
     /// How often each has happened.
     pub happened: BTreeMap<Event, usize>,
@@ -51,7 +50,7 @@ pub struct Weather {
 impl Weather {
     pub fn new(seed: u64) -> Self {
         Self {
-            dice: Dice(seed),
+            random: fastrand::Rng::with_seed(seed),
             deck: Vec::new(),
             happened: BTreeMap::new(),
         }
@@ -59,18 +58,18 @@ impl Weather {
 
     /// A number below this one.
     pub fn below(&mut self, limit: usize) -> usize {
-        self.dice.below(limit)
+        self.random.usize(..limit)
     }
 
     /// The next event, from its beginning to its end.
     pub fn strike(&mut self, fleet: &mut Fleet) {
         if self.deck.is_empty() {
             self.deck = Event::ALL.to_vec();
-            self.dice.shuffle(&mut self.deck);
+            self.random.shuffle(&mut self.deck);
         }
         let event = self.deck.pop().unwrap();
         *self.happened.entry(event).or_default() += 1;
-        let away = Duration::from_millis(self.dice.below(LONGEST_AWAY) as u64);
+        let away = Duration::from_millis(self.random.u64(..LONGEST_AWAY));
         let wait = || std::thread::sleep(away);
         match event {
             Event::DovecotRestarts => {
@@ -108,7 +107,7 @@ impl Weather {
         fleet: &Fleet,
         behaviour: impl Fn(mailprobe::demo::http::Response) -> Behaviour,
     ) {
-        for _ in 0..=self.dice.below(5) {
+        for _ in 0..=self.random.usize(..5) {
             let answer = error(503, "unavailable", "try later");
             fleet.brevo.state().next.push_back(behaviour(answer));
         }
