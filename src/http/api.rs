@@ -15,6 +15,9 @@ use tokio::time::timeout;
 /// How long the scheduler may take to answer: it reads the config, at most.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
+/// Why nothing is begun any more.
+const ENDING: &str = "the process is about to end";
+
 pub(super) async fn probes(State(app): State<Arc<App>>) -> Response {
     let rendered = tokio::task::spawn_blocking(move || {
         let probes: Vec<Value> = app.logbook.rows().iter().map(|row| row.json()).collect();
@@ -54,8 +57,8 @@ pub(super) async fn run(
     }
     let (reply, answer) = oneshot::channel();
     let asked = match ask(&app, Command::Run { probe, reply }, answer).await {
-        Some(asked) => asked,
-        None => Asked::Ending,
+        Ok(asked) => asked,
+        Err(reason) => return fault(StatusCode::SERVICE_UNAVAILABLE, reason),
     };
     match asked {
         Asked::Begun => json_text(
@@ -76,7 +79,7 @@ pub(super) async fn run(
                 .insert(header::RETRY_AFTER, seconds.into());
             response
         }
-        Asked::Ending => fault(StatusCode::SERVICE_UNAVAILABLE, "the process is about to end"),
+        Asked::Ending => fault(StatusCode::SERVICE_UNAVAILABLE, ENDING),
     }
 }
 
@@ -86,21 +89,29 @@ pub(super) async fn reload(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     }
     let (reply, answer) = oneshot::channel();
     match ask(&app, Command::Reload { reply }, answer).await {
-        Some(Ok(())) => (StatusCode::OK, "the config was read again\n").into_response(),
-        Some(Err(error)) => (StatusCode::UNPROCESSABLE_ENTITY, error + "\n").into_response(),
-        None => fault(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the process is about to end",
-        ),
+        Ok(Ok(())) => (StatusCode::OK, "the config was read again\n").into_response(),
+        Ok(Err(error)) => {
+            let text = escape(&error).into_owned() + "\n";
+            (StatusCode::UNPROCESSABLE_ENTITY, text).into_response()
+        }
+        Err(reason) => fault(StatusCode::SERVICE_UNAVAILABLE, reason),
     }
 }
 
-async fn ask<T>(app: &App, command: Command, answer: oneshot::Receiver<T>) -> Option<T> {
+/// What the scheduler says, or why it says nothing.
+async fn ask<T>(
+    app: &App,
+    command: Command,
+    answer: oneshot::Receiver<T>,
+) -> Result<T, &'static str> {
     let asked = async {
         app.commands.send(command).await.ok()?;
         answer.await.ok()
     };
-    timeout(ANSWER_LIMIT, asked).await.ok()?
+    match timeout(ANSWER_LIMIT, asked).await {
+        Ok(said) => said.ok_or(ENDING),
+        Err(_) => Err("the scheduler has not answered within 20 s; it may still do it"),
+    }
 }
 
 fn fault(status: StatusCode, error: &str) -> Response {
