@@ -30,8 +30,10 @@ const PRUNE_EVERY: u32 = 200;
 const WAITING: usize = 1000;
 /// A second process that has the file open is waited for.
 const BUSY: Duration = Duration::from_secs(5);
-/// How long the end of the process, or whoever asks for a report, waits for the disk.
+/// How long whoever asks for a report waits for the disk.
 const ANSWER_LIMIT: Duration = Duration::from_secs(3);
+/// And how long the end of the process.
+pub(crate) const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 /// A history that cannot be opened is tried again after this time.
 const RETRY: Duration = Duration::from_secs(60);
 
@@ -163,7 +165,7 @@ impl History {
     pub async fn close(&self) {
         let (reply, answer) = oneshot::channel();
         if self.thread.try_send(Task::Close(reply)).is_ok() {
-            let _ = tokio::time::timeout(ANSWER_LIMIT, answer).await;
+            let _ = tokio::time::timeout(CLOSE_LIMIT, answer).await;
         }
     }
 }

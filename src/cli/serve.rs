@@ -4,7 +4,7 @@ use super::run::Signals;
 use super::{Common, USAGE, output};
 use crate::config::plan::Plan;
 use crate::config::{self, ConfigError};
-use crate::history::History;
+use crate::history::{self, History};
 use crate::http::{self, App};
 use crate::metrics::Counters;
 use crate::probe::budget::{self, Fit};
@@ -224,10 +224,10 @@ fn reload(
             app.set_token(now.token.clone().map(|token| token.value));
             tell_budget(new.plan());
             let longest = stage.plan().probes.iter().map(|probe| probe.timeout).max();
-            let gone = stage.queues_gone(&new);
+            let retired = new.retired().to_vec();
             tokio::spawn(async move {
                 sleep(longest.unwrap_or_default() + AFTERGLOW).await;
-                for queue in gone {
+                for queue in retired {
                     queue.close(Instant::now() + AFTERGLOW).await;
                 }
             });
@@ -286,7 +286,7 @@ impl Service {
         };
         tracing::info!("stopping after signal {}", code - 128);
         notify(&[Some(NotifyState::Stopping), None]);
-        let end = Instant::now() + END_LIMIT;
+        let end = Instant::now() + END_LIMIT.saturating_sub(history::CLOSE_LIMIT);
         stop.send_replace(true);
         looking.abort();
         let ending = async {

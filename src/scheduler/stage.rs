@@ -16,6 +16,8 @@ pub struct Stage {
     edges: Arc<Edges>,
     /// One before each sink, in their order.
     queues: Vec<Arc<Queue>>,
+    /// Of earlier configs: runs that began with them tell those sinks still.
+    retired: Vec<Arc<Queue>>,
     plan: Plan,
 }
 
@@ -26,7 +28,7 @@ impl Stage {
     /// A `ca_file` that cannot be read.
     pub fn new(plan: Plan, counters: &Arc<Counters>) -> Result<Self, EdgeError> {
         let edges = Edges::new(&plan)?;
-        Ok(Self::of(plan, edges, &[], counters))
+        Ok(Self::of(plan, edges, Vec::new(), counters))
     }
 
     /// The same for a config that takes the place of another: what is as it was goes on undisturbed.
@@ -35,14 +37,15 @@ impl Stage {
     /// As [`Stage::new`].
     pub fn renewed(&self, plan: Plan, counters: &Arc<Counters>) -> Result<Self, EdgeError> {
         let edges = Edges::renewed(&plan, &self.edges)?;
-        Ok(Self::of(plan, edges, &self.queues, counters))
+        let old = self.queues.iter().chain(&self.retired).cloned().collect();
+        Ok(Self::of(plan, edges, old, counters))
     }
 
-    fn of(plan: Plan, edges: Edges, old: &[Arc<Queue>], counters: &Arc<Counters>) -> Self {
+    fn of(plan: Plan, edges: Edges, old: Vec<Arc<Queue>>, counters: &Arc<Counters>) -> Self {
         for mailbox in edges.mailboxes() {
             mailbox.linger();
         }
-        let queues = edges
+        let queues: Vec<_> = edges
             .sinks()
             .iter()
             .map(|sink| {
@@ -56,9 +59,13 @@ impl Stage {
                 Queue::begin(Arc::clone(sink), heard)
             })
             .collect();
+        let is_used = |queue: &Arc<Queue>| queues.iter().any(|one| Arc::ptr_eq(one, queue));
+        let mut retired = old;
+        retired.retain(|queue| !is_used(queue) && !queue.is_closed());
         Self {
             edges: Arc::new(edges),
             queues,
+            retired,
             plan,
         }
     }
@@ -111,20 +118,16 @@ impl Stage {
         })
     }
 
-    /// The queues that the new config has no use for.
+    /// The queues that no run of this config tells anything.
     #[must_use]
-    pub fn queues_gone(&self, new: &Self) -> Vec<Arc<Queue>> {
-        let is_kept = |queue: &&Arc<Queue>| new.queues.iter().any(|one| Arc::ptr_eq(one, queue));
-        self.queues
-            .iter()
-            .filter(|queue| !is_kept(queue))
-            .cloned()
-            .collect()
+    pub fn retired(&self) -> &[Arc<Queue>] {
+        &self.retired
     }
 
     /// Ends all of it: what sinks have not heard they hear until `end`; connections are closed.
     pub async fn close(&self, end: Instant) {
-        let queues = self.queues.iter().map(|queue| queue.close(end));
+        let queues = self.queues.iter().chain(&self.retired);
+        let queues = queues.map(|queue| queue.close(end));
         // A mailbox that many probes share is closed once and found closed by the others.
         let mailboxes = self.edges.mailboxes().iter().map(|mailbox| mailbox.close());
         let (_, mailboxes) = tokio::join!(join_all(queues), timeout_at(end, join_all(mailboxes)),);

@@ -165,6 +165,12 @@ impl Queue {
         self.work.notify_one();
     }
 
+    /// Whether it takes nothing more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
     fn is_idle(&self) -> bool {
         let state = self.state();
         state.posts.is_empty() && state.busy.is_empty()
