@@ -2,8 +2,8 @@
 
 use super::live::Timeline;
 use super::{Common, USAGE, nagios, output, plan, termination, text};
-use crate::config::LONGEST_TIMEOUT;
 use crate::config::plan::{Plan, ProbePlan};
+use crate::config::{LONGEST_TIMEOUT, SHORTEST_TIMEOUT};
 use crate::probe::report::Report;
 use crate::probe::verdict::Verdict;
 use crate::runner::{self, Edges, Job, Options, Progress, surroundings};
@@ -18,8 +18,6 @@ use tokio::sync::watch;
 
 /// Delivered, and nobody took the report.
 const UNHEARD: u8 = 4;
-/// No message is there sooner; what waits is told in seconds.
-const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One run of each named probe, all at the same time, then exit
 ///

@@ -22,6 +22,8 @@ const DEFAULT_LATE_AFTER: Duration = Duration::from_secs(5 * 60);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// A run that waits longer is no measurement.
 pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+/// No message is there sooner; what waits is told in seconds.
+pub const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// As for any HMAC key of worth (RFC 2104 section 3).
 const SHORTEST_TOKEN_KEY: usize = 16;
 
@@ -377,7 +379,10 @@ impl<'d> Loader<'d> {
             probes.push(probe(&section, name, senders, mailboxes, &mut schedules));
             section.end();
         }
-        if self.file.entry("probe").is_none() {
+        let is_empty =
+            |value: &DeValue<'_>| matches!(value, DeValue::Array(list) if list.is_empty());
+        let entry = self.file.entry("probe");
+        if entry.is_none_or(|entry| is_empty(entry.value.get_ref())) {
             self.file
                 .fault("there is no [[probe]], so there is nothing to do");
         }
@@ -516,9 +521,9 @@ fn accept(section: &Section<'_>) -> Option<Vec<Verdict>> {
 
 fn check_limits(section: &Section<'_>, late_after: Option<Duration>, timeout: Option<Duration>) {
     if let (Some(timeout), Some(entry)) = (timeout, section.entry("timeout"))
-        && (timeout.is_zero() || timeout > LONGEST_TIMEOUT)
+        && !(SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(&timeout)
     {
-        return entry.fault("is out of range, expected more than 0 and at most 24h");
+        return entry.fault("is out of range, expected 1s to 24h");
     }
     if let (Some(late_after), Some(timeout)) = (late_after, timeout) {
         if let Some(entry) = section.entry("late_after")

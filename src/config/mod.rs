@@ -12,7 +12,7 @@ mod serve;
 mod smtp;
 mod values;
 
-pub use load::{LONGEST_TIMEOUT, load, load_to_serve, load_without_secrets};
+pub use load::{LONGEST_TIMEOUT, SHORTEST_TIMEOUT, load, load_to_serve, load_without_secrets};
 
 use std::path::{Path, PathBuf};
 
