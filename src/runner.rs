@@ -13,16 +13,15 @@ pub use edges::{EdgeError, Edges};
 use crate::config::plan::{DnsPlan, ProbePlan};
 use crate::log::About;
 use crate::mailboxes::imap::Joined;
-use crate::mailboxes::imap::Repeat;
 use crate::mailboxes::{Mailbox, Observation, OpenFailure, Phase, Wanted, Watch};
 use crate::probe::compose::{self, Message};
 use crate::probe::diagnosis::{self, Quota, Standing, Way};
 use crate::probe::path::PathPlan;
 use crate::probe::provider::Word;
 use crate::probe::report::{Report, rfc3339};
-use crate::probe::run::{Action, Again, Asking, Event, Limits, Run, Sighting};
+use crate::probe::run::{Action, Asking, Event, Limits, Run, Sighting};
 use crate::probe::send::{Acceptance, Failure, Preparation};
-use crate::probe::token::Keyring;
+use crate::probe::token::{Identity, Keyring};
 use crate::probe::verdict::Stage;
 use crate::senders::{Inquiry, Sender};
 use crate::sinks::Sink;
@@ -68,6 +67,8 @@ pub struct Progress {
 pub struct Job {
     /// What to probe.
     pub probe: Arc<ProbePlan>,
+    /// What its tokens are signed with.
+    pub identity: Identity,
     /// Which tokens are ours.
     pub keyring: Arc<Keyring>,
     /// Who is who on the way.
@@ -311,12 +312,7 @@ impl Running {
             Done::Opened(Err(failure)) => {
                 self.post(Standing::Blind, false);
                 self.wait_line(Stage::MailboxConnect, &failure.cause.summary, "the mailbox");
-                let again = match failure.repeat {
-                    Repeat::Soon => Again::Yes,
-                    Repeat::Once => Again::Once,
-                    Repeat::Never => Again::No,
-                };
-                let cause = failure.cause;
+                let OpenFailure { cause, again } = failure;
                 self.on(Event::MailboxShut { cause, again });
             }
             Done::Prepared(preparation) => {

@@ -8,6 +8,7 @@ use crate::config::plan::MailboxPlan;
 use crate::net::tls::TlsError;
 use crate::probe::diagnosis::Quota;
 use crate::probe::report::LateArrival;
+use crate::probe::run::Again;
 use crate::probe::token::Keyring;
 use crate::probe::verdict::{Cause, Warning};
 use crate::probe::whereabouts::Searched;
@@ -36,7 +37,7 @@ pub struct OpenFailure {
     /// Why.
     pub cause: Cause,
     /// Whether trying again can help.
-    pub repeat: imap::Repeat,
+    pub again: Again,
 }
 
 /// What a run wants of the watchers.

@@ -3,6 +3,7 @@
 use super::report::rfc3339;
 use super::token::Identity;
 use chrono::{DateTime, Utc};
+use ring::digest::{SHA256, digest};
 use std::time::Duration;
 
 /// The field that carries the token.
@@ -57,8 +58,6 @@ pub struct Occasion {
     pub keep: bool,
     /// Random: tells two runs of the same millisecond apart.
     pub nonce: [u8; 4],
-    /// Random: becomes the idempotency key.
-    pub uuid: [u8; 16],
 }
 
 /// The message of one run.
@@ -69,7 +68,6 @@ pub fn compose(identity: &Identity, from: Author, occasion: &Occasion) -> Messag
         wait,
         keep,
         nonce,
-        uuid,
     } = *occasion;
     let token = identity.mint(sent_at, wait, keep, nonce);
     let probe = &identity.probe;
@@ -103,25 +101,18 @@ pub fn compose(identity: &Identity, from: Author, occasion: &Occasion) -> Messag
         ],
         text,
         html,
-        idempotency_key: version_4(uuid),
+        idempotency_key: idempotency_key(&token),
         token,
     }
 }
 
-/// A UUID of random bytes (RFC 9562 section 5.4).
-fn version_4(bytes: [u8; 16]) -> String {
-    let number = u128::from_be_bytes(bytes);
-    let version = (number & !(0xf << 76)) | (0x4 << 76);
-    let both = (version & !(0x3 << 62)) | (0x2 << 62);
-    let hex = format!("{both:032x}");
-    let mut uuid = String::with_capacity(36);
-    for (index, digit) in hex.chars().enumerate() {
-        if matches!(index, 8 | 12 | 16 | 20) {
-            uuid.push('-');
-        }
-        uuid.push(digit);
-    }
-    uuid
+/// A UUID in the form of random ones (RFC 9562 section 5.4), which is what Brevo takes: the same for one message however
+/// often it is handed over, and another one for every other message.
+fn idempotency_key(token: &str) -> String {
+    let hash = digest(&SHA256, token.as_bytes());
+    let bytes = hash.as_ref().first_chunk().copied().unwrap_or_default();
+    let uuid = uuid::Builder::from_random_bytes(bytes).into_uuid();
+    uuid.to_string()
 }
 
 #[cfg(test)]
@@ -145,7 +136,6 @@ mod tests {
             wait: Duration::from_secs(900),
             keep,
             nonce: [1, 2, 3, 4],
-            uuid: [0xff; 16],
         };
         compose(&identity, from, &occasion)
     }
@@ -184,11 +174,10 @@ mod tests {
     }
 
     #[test]
-    fn the_idempotency_key_is_a_random_uuid_of_version_4() {
-        assert_eq!(
-            message(false).idempotency_key,
-            "ffffffff-ffff-4fff-bfff-ffffffffffff"
-        );
+    fn the_idempotency_key_is_a_uuid_of_version_4_and_each_tokens_own() {
+        let key = message(false).idempotency_key;
+        assert_eq!(key, "43bfccec-d132-4c77-992d-6f72f09cd1d3");
+        assert_ne!(message(true).idempotency_key, key);
     }
 
     #[test]

@@ -120,7 +120,7 @@ pub enum Event {
 pub enum Again {
     /// It may pass.
     Yes,
-    /// It may pass, but must not be tried often.
+    /// It may pass, but must not be tried often: repeated log-ins get an address banned.
     Once,
     /// No.
     No,

@@ -133,6 +133,7 @@ impl Edges {
         let probe = self.plan.probes.get(index)?;
         Some(Job {
             probe: Arc::clone(probe),
+            identity: self.plan.keyring.identity(&probe.name)?.clone(),
             keyring: Arc::clone(&self.plan.keyring),
             path: Arc::clone(&self.plan.path),
             sender: Arc::clone(self.senders.get(index)?),

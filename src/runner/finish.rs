@@ -10,7 +10,6 @@ use crate::probe::dns_posture::{Finding, seen_keys};
 use crate::probe::message;
 use crate::probe::report::{ForMetrics, Push, Report, SCHEMA, SenderReport, StageTime, seconds};
 use crate::probe::run::Outcome;
-use crate::probe::token::Identity;
 use crate::probe::verdict::{CauseCode, Stage, Warning};
 use crate::secret::redact;
 use crate::sinks::Sink;
@@ -36,34 +35,16 @@ const OVERDUE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The message of a run.
 pub(super) fn compose(job: &Job, sent_at: DateTime<Utc>, elapsed: Duration) -> Message {
-    let probe = &job.probe;
-    let mut random = [0; 20];
+    let mut nonce = [0; 4];
     // Without randomness a token is still told apart by its time of sending.
-    let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random);
-    let (nonce, uuid) = random.split_first_chunk::<4>().unwrap_or((&[0; 4], &[]));
-    let uuid = uuid.first_chunk::<16>().copied().unwrap_or_default();
-    let wait = probe.timeout.saturating_sub(elapsed);
+    let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut nonce);
     let occasion = Occasion {
         sent_at,
-        wait,
+        wait: job.probe.timeout.saturating_sub(elapsed),
         keep: job.options.keep,
-        nonce: *nonce,
-        uuid,
+        nonce,
     };
-    compose::compose(&identity(job), job.sender.from(), &occasion)
-}
-
-fn identity(job: &Job) -> Identity {
-    // The plan's keyring has every selected probe.
-    job.keyring
-        .identity(&job.probe.name)
-        .cloned()
-        .unwrap_or_else(|| Identity {
-            probe: job.probe.name.clone(),
-            to: job.probe.to.clone(),
-            key: crate::probe::token::TokenKey::derived_from(&job.probe.name),
-            previous_keys: Vec::new(),
-        })
+    compose::compose(&job.identity, job.sender.from(), &occasion)
 }
 
 /// Asks for the keys that the message was signed with, and remembers them for what is checked beside the runs.

@@ -3,6 +3,7 @@
 use super::fake::{Does, Fake, say};
 use super::*;
 use crate::config::plan::MailboxAuth;
+use crate::probe::run::Again;
 use crate::probe::token::{Identity, Keyring, TokenKey};
 use chrono::TimeDelta;
 
@@ -14,10 +15,10 @@ async fn opened(fake: Fake) -> Result<Folders, OpenFailure> {
 }
 
 #[track_caller]
-fn assert_shut(opened: Result<Folders, OpenFailure>, code: CauseCode, repeat: Repeat, says: &str) {
+fn assert_shut(opened: Result<Folders, OpenFailure>, code: CauseCode, again: Again, says: &str) {
     let failure = opened.unwrap_err();
-    let found = (failure.cause.code, failure.repeat);
-    assert_eq!(found, (code, repeat), "{failure:?}");
+    let found = (failure.cause.code, failure.again);
+    assert_eq!(found, (code, again), "{failure:?}");
     assert!(
         failure.cause.summary.contains(says),
         "{}",
@@ -57,7 +58,7 @@ async fn greetings_that_are_none_are_told_word_for_word_and_may_pass() {
         assert_shut(
             opened(fake).await,
             CauseCode::MailboxUnreachable,
-            Repeat::Soon,
+            Again::Yes,
             says,
         );
     }
@@ -78,7 +79,7 @@ async fn a_connection_that_somebody_else_logged_in_is_not_used() {
     assert_shut(
         opened,
         CauseCode::MailboxLoginRefused,
-        Repeat::Never,
+        Again::No,
         "as `spam@example.org`: the server takes the connection as logged in already, without asking for whom: PREAUTH welcome",
     );
 }
@@ -98,38 +99,38 @@ async fn a_server_that_greets_twice_is_understood() {
 #[tokio::test]
 async fn a_refused_log_in_ends_it_and_a_busy_server_may_pass() {
     use CauseCode::{MailboxLoginRefused, MailboxUnreachable};
-    for (reply, code, repeat) in [
+    for (reply, code, again) in [
         (
             "NO [AUTHENTICATIONFAILED] Authentication failed.",
             MailboxLoginRefused,
-            Repeat::Never,
+            Again::No,
         ),
-        ("NO no such user", MailboxLoginRefused, Repeat::Never),
+        ("NO no such user", MailboxLoginRefused, Again::No),
         (
             "NO [EXPIRED] password expired",
             MailboxLoginRefused,
-            Repeat::Never,
+            Again::No,
         ),
-        ("BAD invalid base64", MailboxLoginRefused, Repeat::Never),
+        ("BAD invalid base64", MailboxLoginRefused, Again::No),
         (
             "NO [UNAVAILABLE] Temporary authentication failure.",
             MailboxUnreachable,
-            Repeat::Soon,
+            Again::Yes,
         ),
         (
             "NO [LIMIT] Maximum number of connections from user+IP exceeded",
             MailboxUnreachable,
-            Repeat::Soon,
+            Again::Yes,
         ),
         (
             "NO [ALERT] Too many simultaneous connections. (Failure)",
             MailboxUnreachable,
-            Repeat::Soon,
+            Again::Yes,
         ),
         (
             "BAD Request is throttled. Suggested Backoff Time: 107 milliseconds",
             MailboxUnreachable,
-            Repeat::Soon,
+            Again::Yes,
         ),
     ] {
         let answer = format!("{{tag}} {reply}\r\n");
@@ -138,7 +139,7 @@ async fn a_refused_log_in_ends_it_and_a_busy_server_may_pass() {
             _ => Does::Right,
         });
         let says = format!("as `spam@example.org`: {reply}");
-        assert_shut(opened(fake).await, code, repeat, &says);
+        assert_shut(opened(fake).await, code, again, &says);
     }
 }
 
@@ -195,7 +196,7 @@ async fn a_refused_access_token_is_answered_with_an_empty_line_so_that_nobody_wa
     assert_shut(
         opened,
         CauseCode::MailboxLoginRefused,
-        Repeat::Never,
+        Again::No,
         "Invalid credentials",
     );
     assert_eq!(fake.heard("DONE"), 1);
@@ -213,7 +214,7 @@ async fn a_password_is_not_sent_where_the_server_forbids_it() {
     assert_shut(
         opened,
         CauseCode::MailboxLoginRefused,
-        Repeat::Never,
+        Again::No,
         "LOGINDISABLED",
     );
     assert_eq!(fake.heard("LOGIN") + fake.heard("AUTHENTICATE"), 0);
@@ -231,7 +232,7 @@ async fn starttls_that_is_refused_ends_it_before_the_password() {
     assert_shut(
         opened,
         CauseCode::MailboxTlsInvalid,
-        Repeat::Never,
+        Again::No,
         "refuses STARTTLS: BAD TLS support",
     );
     assert_eq!(fake.heard("LOGIN") + fake.heard("AUTHENTICATE"), 0);
@@ -254,7 +255,7 @@ async fn a_goodbye_in_place_of_an_answer_to_the_log_in_is_told_with_its_words() 
         assert_eq!(hint.contains("limits connections"), is_crowded, "{hint}");
         let says =
             format!("as `spam@example.org`: the server turned the connection away: {goodbye}");
-        assert_shut(opened, CauseCode::MailboxUnreachable, Repeat::Soon, &says);
+        assert_shut(opened, CauseCode::MailboxUnreachable, Again::Yes, &says);
     }
 }
 
@@ -280,7 +281,7 @@ async fn each_step_that_breaks_is_named() {
             let opened = opened(fake).await;
             let failure = opened.as_ref().unwrap_err();
             assert!(failure.cause.summary.len() < 200, "{failure:?}");
-            assert_shut(opened, CauseCode::MailboxUnreachable, Repeat::Soon, says);
+            assert_shut(opened, CauseCode::MailboxUnreachable, Again::Yes, says);
         }
     }
 }
@@ -310,11 +311,11 @@ async fn a_server_that_falls_silent_costs_no_more_than_the_limit() {
             "{summary}"
         );
         let expected = if silent == "AUTHENTICATE" {
-            Repeat::Once
+            Again::Once
         } else {
-            Repeat::Soon
+            Again::Yes
         };
-        assert_eq!(failure.repeat, expected, "{silent}");
+        assert_eq!(failure.again, expected, "{silent}");
     }
 }
 
@@ -332,7 +333,7 @@ async fn a_folder_that_is_not_there_is_named_beside_those_that_are() {
     assert_shut(
         opened,
         CauseCode::MailboxFolderMissing,
-        Repeat::Never,
+        Again::No,
         "there is no such folder",
     );
 }

@@ -23,7 +23,6 @@ mod watcher;
 mod wire;
 
 pub use clock::Clock;
-pub use trouble::Repeat;
 
 use super::{CleanUp, Cleaned, Observation, OpenFailure, Phase, Seen, Wanted};
 use crate::config::plan::{JunkFolder, MailboxPlan, TlsMode};
@@ -217,7 +216,7 @@ impl Account {
     fn failure(&self, trouble: &Trouble) -> OpenFailure {
         OpenFailure {
             cause: trouble.cause(&self.plan),
-            repeat: trouble.repeat(),
+            again: trouble.again(),
         }
     }
 

@@ -3,10 +3,10 @@
 //! However many runs wait, each folder has one watcher and one session. A watcher asks here what to do next, and tells
 //! here what it found; a run is told through its own channel. No lock is held across an await.
 
-use super::trouble::Repeat;
 use crate::mailboxes::{Observation, Phase, Seen, Wanted};
 use crate::probe::looks::{self, Circumstances};
 use crate::probe::message::{Ours, Recognition, recognise};
+use crate::probe::run::Again;
 use crate::probe::token::Keyring;
 use crate::probe::verdict::Cause;
 use std::collections::HashMap;
@@ -40,7 +40,7 @@ struct State {
 #[derive(Debug, Clone)]
 pub(super) struct Loss {
     pub(super) cause: Cause,
-    pub(super) repeat: Repeat,
+    pub(super) again: Again,
 }
 
 /// One run that waits.

@@ -86,7 +86,6 @@ fn test_message(api: &Api) -> Message {
         wait: Duration::from_secs(900),
         keep: false,
         nonce: [1, 2, 3, 4],
-        uuid: [0xff; 16],
     };
     compose(&identity, api.from(), &occasion)
 }

@@ -36,9 +36,12 @@ fn test_message() -> Message {
         wait: Duration::from_secs(900),
         keep: false,
         nonce: [1, 2, 3, 4],
-        uuid: [0xff; 16],
     };
     compose(&identity(), from, &occasion)
+}
+
+fn message_id() -> String {
+    format!("<{}@example.org>", test_message().idempotency_key)
 }
 
 fn plan(server: SocketAddr) -> SmtpPlan {
@@ -177,7 +180,7 @@ async fn a_yes_carries_our_message_id_and_the_servers_queue_id() {
     assert_eq!(
         outcome.unwrap(),
         Acceptance {
-            message_id: Some("<ffffffff-ffff-4fff-bfff-ffffffffffff@example.org>".to_owned()),
+            message_id: Some(message_id()),
             queue_id: Some("4F2A0000001".to_owned()),
             status: 250,
         }
@@ -208,7 +211,7 @@ async fn the_message_that_the_server_gets_is_ours_and_complete() {
         "From: =?utf-8?b?w5xiZXJ3YWNodW5n?= <monitoring@example.org>",
         "To: smoke-test@example.org",
         "Date: Wed, 18 Nov 2026 11:06:40 +0000",
-        "Message-ID: <ffffffff-ffff-4fff-bfff-ffffffffffff@example.org>",
+        &format!("Message-ID: {}", message_id()),
         "MIME-Version: 1.0",
         "X-Auto-Response-Suppress: All",
         "Content-Type: text/plain; charset=utf-8",
