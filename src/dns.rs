@@ -2,7 +2,7 @@
 
 use crate::config::plan::{DnsPlan, Resolver};
 use crate::log::About;
-use crate::net::http::quotable;
+use crate::net::quotable;
 use crate::probe::dns_posture::{
     Answer, Answered, Finding, Kind, Level, Question, Subject, drift, follow_up, judge, questions,
 };

@@ -39,12 +39,12 @@ pub struct Plan {
     pub dns: Option<DnsPlan>,
     /// The scheduler's own settings.
     pub serve: ServePlan,
-    /// Which tokens are ours, for all selected probes together.
+    /// Which tokens are ours: of every probe of the file, selected or not.
     pub keyring: Arc<Keyring>,
     /// Who is who on the way of a message.
     pub path: Arc<PathPlan>,
-    /// What works and should not be so (a literal secret, a password over plain HTTP, a timeout beyond the
-    /// period), each with `file:line`. `check` prints them.
+    /// What works and should not be so (a literal secret, a password over plain HTTP), each with `file:line`. `check`
+    /// prints them.
     pub warnings: Vec<String>,
     /// Where the secrets of the whole file come from, each place once.
     pub secrets: Vec<SecretSource>,

@@ -4,7 +4,7 @@ use super::languages::TAG;
 use super::lines::{Lines, NoLine};
 use super::opening::{self, Connection, Header};
 use super::{Listener, Opposite, WHOLE_LIMIT};
-use crate::net::http::quotable;
+use crate::net::quotable;
 use crate::probe::listener::{
     Fault, Language, ListenerCheck, Opening, ShownCertificate, Step, StepTime, Trouble,
     explained_by_serving_with, explained_by_serving_without, header_believed, header_not_demanded,

@@ -3,10 +3,9 @@
 use super::Listener;
 use super::lines::{Io, Lines, NoLine, Noting};
 use crate::config::plan::ListenerPlan;
-use crate::net::http::quotable;
 use crate::net::proxy_protocol::{self, Version};
-use crate::net::spelled;
 use crate::net::tls::certificate_fault;
+use crate::net::{quotable, tcp};
 use crate::probe::listener::{Fault, Opening, Trouble, judge_opening};
 use rustls_pki_types::ServerName;
 use std::io;
@@ -54,27 +53,14 @@ pub(super) struct Connection {
 
 /// Name and TCP.
 pub(super) async fn connect(plan: &ListenerPlan) -> Result<TcpStream, Trouble> {
-    let connecting = TcpStream::connect((plan.host.as_str(), plan.port));
-    let hint = "does anything listen there, and does this machine get there: name, route, firewall, network policy?";
-    let failed = |reason: String| {
+    let connected = tcp::connect(&plan.host, plan.port, CONNECT_LIMIT).await;
+    connected.map_err(|error| {
         Trouble::new(
             Fault::Unreachable,
-            format!("cannot connect: {reason}"),
-            hint,
+            format!("cannot connect: {error}"),
+            "does anything listen there, and does this machine get there: name, route, firewall, network policy?",
         )
-    };
-    match timeout(CONNECT_LIMIT, connecting).await {
-        Ok(Ok(tcp)) => {
-            // Commands are small and wait for their answers.
-            let _ = tcp.set_nodelay(true);
-            Ok(tcp)
-        }
-        Ok(Err(error)) => Err(failed(error.to_string())),
-        Err(_) => Err(failed(format!(
-            "no answer within {}",
-            spelled(CONNECT_LIMIT)
-        ))),
-    }
+    })
 }
 
 /// Writes the header: it has to be there before anything else.

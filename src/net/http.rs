@@ -1,9 +1,9 @@
 //! One way to HTTP: every answer bounded in size and time, no redirect followed, certificates checked.
 
 use super::tls::{CertificateFault, Tls, TlsError, certificate_fault};
-use super::{milliseconds, spelled};
+use super::{milliseconds, quotable, spelled};
 use crate::log::About;
-use crate::secret::{redact, remember};
+use crate::secret::remember;
 use chrono::{DateTime, Utc};
 use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
@@ -25,8 +25,6 @@ const MOST_IDLE: usize = 8;
 const LARGEST_BODY: usize = 512 * 1024;
 /// What a server asks to wait is read up to this; nobody waits so long.
 const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-/// So much of an answer is quoted.
-const LONGEST_QUOTED: usize = 300;
 
 /// A client for one endpoint.
 #[derive(Debug)]
@@ -227,23 +225,6 @@ pub fn with_basic(request: RequestBuilder, username: &str, password: &str) -> Re
     request.basic_auth(username, Some(password))
 }
 
-/// Text of a server's making on one line, without secrets, at a length that a report can bear.
-#[must_use]
-pub fn quotable(text: &str) -> String {
-    // Before anything is cut: half a secret is not recognised, and still half a secret.
-    let text = redact(text);
-    let words: Vec<&str> = text
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty())
-        .collect();
-    let line = words.join(" ");
-    if line.chars().count() <= LONGEST_QUOTED {
-        return line;
-    }
-    let start: String = line.chars().take(LONGEST_QUOTED).collect();
-    format!("{start}…")
-}
-
 /// An error and what is behind it, each once.
 fn chain(error: &dyn Error) -> String {
     let mut parts: Vec<String> = Vec::new();
@@ -357,21 +338,5 @@ mod tests {
             quotable(&format!("you sent authorization: {sent}")),
             "you sent authorization: Basic <secret>"
         );
-    }
-
-    #[test]
-    fn a_secret_that_the_limit_of_a_quote_would_cut_is_hidden_whole() {
-        let secret = "a-secret-at-the-edge-of-a-quote";
-        remember(secret);
-        for before in LONGEST_QUOTED - secret.len()..LONGEST_QUOTED {
-            let quoted = quotable(&format!("{}{secret}", "x".repeat(before)));
-            assert!(!quoted.contains("a-"), "{before}: {quoted}");
-        }
-    }
-
-    #[test]
-    fn what_is_quoted_fits_a_line() {
-        assert_eq!(quotable("<html>\r\n\t<p>\u{0}no"), "<html> <p> no");
-        assert_eq!(quotable(&"é".repeat(400)).chars().count(), 301);
     }
 }

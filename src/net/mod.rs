@@ -2,9 +2,34 @@
 
 pub mod http;
 pub mod proxy_protocol;
+pub mod tcp;
 pub mod tls;
 
+use crate::secret::redact;
 use std::time::Duration;
+
+/// A server's words in a report, in characters.
+const LONGEST_QUOTED: usize = 300;
+
+/// What a server says, or an error says of it, on one line, without secrets, at a length that a report can bear.
+#[must_use]
+pub fn quotable(text: &str) -> String {
+    // rustls ends its sentence about a connection that was cut with the address of a manual for programmers.
+    let text = text.split(": https://docs.rs/").next().unwrap_or_default();
+    // Before anything is cut: half a secret is not recognised, and still half a secret.
+    let text = redact(text);
+    let words: Vec<&str> = text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+        .collect();
+    // And once more: it may have been folded over two lines.
+    let line = redact(&words.join(" ")).into_owned();
+    if line.chars().count() <= LONGEST_QUOTED {
+        return line;
+    }
+    let start: String = line.chars().take(LONGEST_QUOTED).collect();
+    format!("{start}…")
+}
 
 /// A limit as people write it: `30 s`, `2.5 s`, `250 ms`; never zero for what is not nothing.
 #[must_use]
@@ -30,6 +55,7 @@ pub fn milliseconds(took: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::remember;
 
     #[test]
     fn a_limit_is_never_told_as_nothing() {
@@ -61,5 +87,37 @@ mod tests {
                 expected
             );
         }
+    }
+
+    #[test]
+    fn a_secret_that_the_limit_of_a_quote_would_cut_is_hidden_whole() {
+        let secret = "a-secret-at-the-edge-of-a-quote";
+        remember(secret);
+        for before in LONGEST_QUOTED - secret.len()..LONGEST_QUOTED {
+            let quoted = quotable(&format!("{}{secret}", "x".repeat(before)));
+            assert!(!quoted.contains("a-"), "{before}: {quoted}");
+        }
+    }
+
+    #[test]
+    fn what_is_quoted_fits_a_line() {
+        assert_eq!(quotable("<html>\r\n\t<p>\u{0}no"), "<html> <p> no");
+        assert_eq!(quotable(&"é".repeat(400)).chars().count(), 301);
+    }
+
+    #[test]
+    fn a_secret_that_a_server_folds_over_two_lines_is_hidden_too() {
+        remember("a secret with words that are folded");
+        let quoted = quotable("535 you said a secret with\r\n words that are folded");
+        assert!(!quoted.contains("folded"), "{quoted}");
+    }
+
+    #[test]
+    fn a_manual_for_programmers_is_not_quoted() {
+        let cut = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/latest/rustls/manual";
+        assert_eq!(
+            quotable(cut),
+            "peer closed connection without sending TLS close_notify"
+        );
     }
 }

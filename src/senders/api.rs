@@ -16,7 +16,8 @@ mod sigv4;
 pub use account::Account;
 
 use crate::config::plan::{ApiPlan, ProviderPlan};
-use crate::net::http::{Answer, Fault, Http, quotable};
+use crate::net::http::{Answer, Fault, Http};
+use crate::net::quotable;
 use crate::net::tls::TlsError;
 use crate::probe::compose::{Author, Message};
 use crate::probe::send::{Acceptance, Failure, Retry, Taken};

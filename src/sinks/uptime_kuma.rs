@@ -150,7 +150,7 @@ fn outcome(answer: &Answer) -> Result<(), Refusal> {
         ),
     };
     Err(Refusal {
-        error: crate::net::http::quotable(&error),
+        error: crate::net::quotable(&error),
         hint: hint.to_owned(),
         again: false,
     })

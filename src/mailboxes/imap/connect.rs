@@ -6,16 +6,13 @@ use super::wire::{Io, Wire};
 use crate::config::plan::{MailboxAuth, MailboxPlan, TlsMode};
 use crate::log::About;
 use crate::net::tls::Tls;
-use crate::net::{milliseconds, spelled};
+use crate::net::{milliseconds, tcp};
 use crate::secret;
 use async_imap::imap_proto::{Capability, Response, Status};
 use async_imap::types::UnsolicitedResponse;
 use async_imap::{Authenticator, Client};
 use rustls_pki_types::ServerName;
-use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
@@ -48,13 +45,11 @@ pub(super) async fn connect(
 /// A connection on which the server has said hello, under TLS if it is to be.
 async fn greeted(plan: &MailboxPlan, tls: &Tls, end: Instant) -> Result<Client<Wire>, Trouble> {
     let tcp = within(Step::Connect, end, CONNECT_LIMIT, async {
-        reach(&plan.host, plan.port, remaining(end, CONNECT_LIMIT))
+        tcp::connect(&plan.host, plan.port, remaining(end, CONNECT_LIMIT))
             .await
             .map_err(|error| Trouble::unreachable(Step::Connect, &error.to_string()))
     })
     .await?;
-    // Commands are small and wait for their answers.
-    let _ = tcp.set_nodelay(true);
     let stream: Box<dyn Io> = match plan.tls {
         TlsMode::Implicit => Box::new(secure(plan, tls, tcp, end).await?),
         TlsMode::StartTls | TlsMode::None => Box::new(tcp),
@@ -74,28 +69,6 @@ async fn greeted(plan: &MailboxPlan, tls: &Tls, end: Instant) -> Result<Client<W
     let stream = secure(plan, tls, client.into_inner().into_inner(), end).await?;
     // The server does not greet again (RFC 3501 section 6.2.1).
     Ok(Client::new(Wire::new(Box::new(stream))))
-}
-
-/// A connection to one of the addresses of a name, each with its share of the time: one that swallows packets, such as
-/// an IPv6 address without a way there, must not use up what the next one needs.
-async fn reach(host: &str, port: u16, limit: Duration) -> io::Result<TcpStream> {
-    let addresses: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
-    let mut last = io::Error::other("the name has no address");
-    let mut left = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
-    let end = Instant::now() + limit;
-    for address in addresses {
-        let share = end.saturating_duration_since(Instant::now()) / left.max(1);
-        last = match timeout_at(Instant::now() + share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => error,
-            Err(_) => io::Error::other(format!(
-                "no answer from {address} within {}",
-                spelled(share)
-            )),
-        };
-        left = left.saturating_sub(1);
-    }
-    Err(last)
 }
 
 async fn secure<S: Io + 'static>(

@@ -60,8 +60,7 @@ impl ImapMailbox {
         }
         let mut searched = Searched::default();
         for (folder, kind) in wanted {
-            let limit = remaining(end, COMMAND_LIMIT);
-            match search(&mut session, &folder, token, keyring, limit).await {
+            match search(&mut session, &folder, token, keyring, end).await {
                 Ok(places) => {
                     searched.folders.push(folder);
                     searched
@@ -90,17 +89,18 @@ async fn search(
     folder: &str,
     token: &str,
     keyring: &Keyring,
-    limit: Duration,
+    end: Instant,
 ) -> Result<Vec<Place>, Fault> {
-    folders::examine(session, folder, limit).await?;
+    folders::examine(session, folder, remaining(end, COMMAND_LIMIT)).await?;
     // A verified token: letters, digits and hyphens.
     let criteria = format!("OR HEADER {TOKEN_FIELD} \"{token}\" SUBJECT \"{token}\"");
-    let hits = fetch::search(session, &criteria, limit).await?;
+    let hits = fetch::search(session, &criteria, remaining(end, COMMAND_LIMIT)).await?;
     let uids: Vec<u32> = hits.into_iter().rev().take(MOST_HITS).collect();
     let mut places = Vec::new();
     if uids.is_empty() {
         return Ok(places);
     }
+    let limit = remaining(end, COMMAND_LIMIT);
     fetch::fields(session, &fetch::set(&uids), limit, |message| {
         // What was not asked for, or is told twice, is nothing to go by.
         if !uids.contains(&message.uid) || places.iter().any(|one: &Place| one.uid == message.uid) {

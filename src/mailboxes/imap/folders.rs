@@ -1,11 +1,13 @@
 //! Which folders there are, and opening one to read.
 
+use super::connect::remaining;
 use super::session::{Fault, Session};
 use super::trouble::{Step, Trouble};
 use async_imap::imap_proto::{
     MailboxDatum, NameAttribute, Response, ResponseCode, StatusAttribute,
 };
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Names of junk folders where no SPECIAL-USE says which one it is, most usual first.
 const JUNK_NAMES: &[&str] = &[
@@ -144,6 +146,7 @@ async fn open(
     let mut opened = Opened::default();
     let command = format!("{verb} {}", quoted(folder));
     session.forget_uid_validity();
+    let end = Instant::now() + limit;
     session
         .command(&command, limit, |response| {
             if let Response::Data { outcome, .. } = response
@@ -160,7 +163,7 @@ async fn open(
         // RFC 3501 lets a server leave it out of the answer to EXAMINE.
         let command = format!("STATUS {} (UIDNEXT)", quoted(folder));
         session
-            .command(&command, limit, |response| {
+            .command(&command, remaining(end, limit), |response| {
                 if let Response::MailboxData(MailboxDatum::Status { status, .. }) = response {
                     for attribute in status {
                         if let StatusAttribute::UidNext(uid) = attribute {

@@ -2,8 +2,8 @@
 
 use super::connect::remaining;
 use super::session::{COMMAND_LIMIT, Fault, Session};
-use super::wire::quotable;
 use super::{ImapMailbox, LOGOUT_LIMIT};
+use crate::net::quotable;
 use crate::probe::diagnosis::Quota;
 use async_imap::imap_proto::Response;
 use async_imap::imap_proto::rfc2087::QuotaResourceName;

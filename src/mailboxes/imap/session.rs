@@ -1,11 +1,12 @@
 //! A logged-in IMAP session in which every command is checked.
 //!
 //! async-imap 0.12 answers success on a tagged NO, on BAD and on a closed connection for half its commands, and has no
-//! time limits. So its commands are not used: every one goes through [`Session::command`], which insists on the tagged
-//! OK within a limit. The scripted-server tests below are the regression suite for that crate.
+//! time limits. So its commands are not used: what is sent here ([`Session::command`], `append`, `idle`) insists on the
+//! tagged OK within a limit. The tests with a scripted server beside this file are the regression suite for that crate.
 
-use super::wire::{Wire, quotable};
+use super::wire::Wire;
 use crate::log::About;
+use crate::net::quotable;
 use crate::net::{milliseconds, spelled};
 use async_imap::imap_proto::{MailboxDatum, RequestId, Response, ResponseCode, Status};
 use std::fmt;
@@ -211,12 +212,6 @@ impl Session {
         on: impl FnMut(&Response<'_>),
     ) -> Result<(), Fault> {
         self.usable()?;
-        // Nothing that a person configured or a server sent may end a line and begin a command of its own.
-        if command.contains(['\r', '\n', '\0']) {
-            return Err(Fault::Bad {
-                reply: "BAD a line break inside a command".to_owned(),
-            });
-        }
         let started = Instant::now();
         // Broken until proven whole, so that a caller who drops this future leaves no session behind that would
         // read the answer to this command as the answer to the next.
@@ -404,6 +399,12 @@ impl Session {
     }
 
     async fn send(&mut self, command: &str) -> Result<RequestId, Fault> {
+        // Nothing that a person configured or a server sent may end a line and begin a command of its own.
+        if command.contains(['\r', '\n', '\0']) {
+            return Err(Fault::Bad {
+                reply: "BAD a line break inside a command".to_owned(),
+            });
+        }
         self.inner.get_mut().command_sent();
         let sent = self.inner.run_command(command).await;
         sent.map_err(|error| self.lost(&error.to_string()))

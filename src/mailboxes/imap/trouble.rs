@@ -2,10 +2,11 @@
 
 use super::connect::TAKEN_AS_IN;
 use super::session::Fault;
-use super::wire::quotable;
 use crate::config::plan::{MailboxAuth, MailboxPlan};
+use crate::net::quotable;
 use crate::net::spelled;
 use crate::net::tls::{self, Certificate};
+use crate::probe::run::Again;
 use crate::probe::verdict::{Cause, CauseCode, Stage};
 use std::io;
 use std::time::Duration;
@@ -30,17 +31,6 @@ pub(super) enum Step {
     Store(String),
 }
 
-/// Whether the same thing can go better the next time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repeat {
-    /// It may pass by itself.
-    Soon,
-    /// It may pass, but repeated log-ins get an address banned.
-    Once,
-    /// Somebody has to do something.
-    Never,
-}
-
 /// Why a mailbox cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
@@ -49,40 +39,40 @@ pub struct Trouble {
     detail: String,
     hint: Option<String>,
     evidence: Vec<String>,
-    repeat: Repeat,
+    again: Again,
     throttled: bool,
 }
 
 impl Trouble {
-    fn new(step: Step, code: CauseCode, detail: &str, repeat: Repeat) -> Self {
+    fn new(step: Step, code: CauseCode, detail: &str, again: Again) -> Self {
         Self {
             step,
             code,
             detail: quotable(detail),
             hint: None,
             evidence: Vec::new(),
-            repeat,
+            again,
             throttled: false,
         }
     }
 
     pub(super) fn unreachable(step: Step, detail: &str) -> Self {
-        Self::new(step, CauseCode::MailboxUnreachable, detail, Repeat::Soon)
+        Self::new(step, CauseCode::MailboxUnreachable, detail, Again::Yes)
     }
 
     pub(super) fn refused(step: Step, detail: &str) -> Self {
-        Self::new(step, CauseCode::MailboxLoginRefused, detail, Repeat::Never)
+        Self::new(step, CauseCode::MailboxLoginRefused, detail, Again::No)
     }
 
     pub(super) fn hangs(step: Step, limit: Duration) -> Self {
         let detail = format!("no answer within {}", spelled(limit));
-        Self::new(step, CauseCode::MailboxUnreachable, &detail, Repeat::Soon)
+        Self::new(step, CauseCode::MailboxUnreachable, &detail, Again::Yes)
     }
 
     /// A log-in that timed out may have been a slow refusal.
     pub(super) fn log_in_hangs(limit: Duration) -> Self {
         Self {
-            repeat: Repeat::Once,
+            again: Again::Once,
             ..Self::hangs(Step::LogIn, limit)
         }
     }
@@ -93,7 +83,7 @@ impl Trouble {
         let list: Vec<_> = existing.iter().take(20).map(String::as_str).collect();
         Self {
             evidence: vec![quotable(&format!("folders: {}", list.join(", ")))],
-            ..Self::new(step, CauseCode::MailboxFolderMissing, detail, Repeat::Never)
+            ..Self::new(step, CauseCode::MailboxFolderMissing, detail, Again::No)
         }
     }
 
@@ -104,28 +94,28 @@ impl Trouble {
                 // RFC 5530, and what Dovecot answers when it is busy.
                 ["UNAVAILABLE", "INUSE", "SERVERBUG"].contains(&code.as_str())
             });
-        let (code, repeat) = match (fault, &step) {
+        let (code, again) = match (fault, &step) {
             (Fault::Lost { .. } | Fault::Deadline { .. }, Step::Look(_) | Step::Handle(_)) => {
-                (CauseCode::MailboxConnectionLost, Repeat::Soon)
+                (CauseCode::MailboxConnectionLost, Again::Yes)
             }
             (Fault::Lost { .. } | Fault::Deadline { .. }, _) => {
-                (CauseCode::MailboxUnreachable, Repeat::Soon)
+                (CauseCode::MailboxUnreachable, Again::Yes)
             }
             // RFC 5530: no room. Gmail means its limits on use by it, which pass.
             (Fault::No { .. }, Step::Handle(_) | Step::Store(_))
                 if fault.code().as_deref() == Some("OVERQUOTA") =>
             {
-                (CauseCode::MailboxOverQuota, Repeat::Never)
+                (CauseCode::MailboxOverQuota, Again::No)
             }
-            (_, _) if passing => (CauseCode::MailboxUnreachable, Repeat::Soon),
-            (_, Step::LogIn) => (CauseCode::MailboxLoginRefused, Repeat::Never),
-            (_, Step::Open(_)) => (CauseCode::MailboxFolderMissing, Repeat::Never),
-            (_, Step::StartTls) => (CauseCode::MailboxTlsInvalid, Repeat::Never),
-            (_, _) => (CauseCode::MailboxUnreachable, Repeat::Soon),
+            (_, _) if passing => (CauseCode::MailboxUnreachable, Again::Yes),
+            (_, Step::LogIn) => (CauseCode::MailboxLoginRefused, Again::No),
+            (_, Step::Open(_)) => (CauseCode::MailboxFolderMissing, Again::No),
+            (_, Step::StartTls) => (CauseCode::MailboxTlsInvalid, Again::No),
+            (_, _) => (CauseCode::MailboxUnreachable, Again::Yes),
         };
         Self {
             throttled: fault.is_throttling(),
-            ..Self::new(step, code, &fault.to_string(), repeat)
+            ..Self::new(step, code, &fault.to_string(), again)
         }
     }
 
@@ -145,15 +135,15 @@ impl Trouble {
                 Step::Tls,
                 CauseCode::MailboxTlsInvalid,
                 &fault.reason,
-                Repeat::Never,
+                Again::No,
             )
         }
     }
 
     /// Whether trying again can help.
     #[must_use]
-    pub fn repeat(&self) -> Repeat {
-        self.repeat
+    pub fn again(&self) -> Again {
+        self.again
     }
 
     /// Whether the server asks for fewer questions.

@@ -5,11 +5,12 @@ use super::cleanup::{self, Cleaner, Known};
 use super::connect::remaining;
 use super::session::{COMMAND_LIMIT, Fault, Heed, Session, Woken};
 use super::shared::{Agenda, Look, Loss, Shared};
-use super::trouble::{Repeat, Step, Trouble};
+use super::trouble::{Step, Trouble};
 use super::{Account, LOGOUT_LIMIT, fetch, folders};
 use crate::log::About;
 use crate::mailboxes::{CleanUp, Cleaned, OpenFailure};
 use crate::probe::looks;
+use crate::probe::run::Again;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -423,7 +424,7 @@ impl Watcher {
         });
         let loss = Loss {
             cause: trouble.cause(&self.account.plan),
-            repeat: trouble.repeat(),
+            again: trouble.again(),
         };
         // Whoever waits tells of it in lines of its own.
         if self.shared.waiting() == 0 {
@@ -468,9 +469,9 @@ impl Watcher {
                 let Some(recovery) = &mut self.recovery else {
                     return Err(trouble);
                 };
-                recovery.hung += u32::from(trouble.repeat() == Repeat::Once);
+                recovery.hung += u32::from(trouble.again() == Again::Once);
                 recovery.backoff = (recovery.backoff * 2).min(LONGEST_BACKOFF);
-                if trouble.repeat() == Repeat::Never || recovery.hung > 1 {
+                if trouble.again() == Again::No || recovery.hung > 1 {
                     recovery.backoff = RELUCTANT_BACKOFF;
                 }
                 recovery.at = Instant::now() + recovery.backoff;
@@ -553,7 +554,7 @@ impl Watcher {
             return Ok(());
         }
         if let Some(loss) = self.shared.loss(self.index)
-            && loss.repeat != Repeat::Soon
+            && loss.again != Again::Yes
             && self
                 .recovery
                 .as_ref()
@@ -561,12 +562,12 @@ impl Watcher {
         {
             return Err(OpenFailure {
                 cause: loss.cause,
-                repeat: loss.repeat,
+                again: loss.again,
             });
         }
         self.reopen(end).await.map_err(|trouble| OpenFailure {
             cause: trouble.cause(&self.account.plan),
-            repeat: trouble.repeat(),
+            again: trouble.again(),
         })
     }
 
@@ -584,6 +585,7 @@ impl Watcher {
             return false;
         }
         if session.has_news() && self.shared.waiting() == 0 {
+            let limit = remaining(end, VERIFY_LIMIT);
             match folders::examine(session, &self.folder.name, limit).await {
                 Ok(opened) if opened.uid_validity == self.folder.uid_validity => {
                     self.folder.next = self.folder.next.max(opened.uid_next);

@@ -1,6 +1,6 @@
 //! The byte stream under an IMAP session: bounded, and able to quote the server's last line word for word.
 
-use crate::secret::redact;
+use crate::net::quotable;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -24,9 +24,6 @@ const MOST_BRACKETS: usize = 200;
 const TAIL: usize = 16 * 1024;
 /// So much of one line. Access tokens, which a server may echo, have a quarter of it.
 const LONGEST_LINE: usize = 8 * 1024;
-
-/// Characters of a quoted line at the most.
-const QUOTED: usize = 300;
 
 /// TCP, or TLS over it.
 pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send + fmt::Debug {}
@@ -231,18 +228,6 @@ impl Wire {
         });
         tagged.unwrap_or_else(|| self.reply("*"))
     }
-}
-
-/// A server's words made fit for a report: no secrets, no control characters, not too long.
-pub(super) fn quotable(text: &str) -> String {
-    // rustls ends its sentence about a connection that was cut with the address of a manual for programmers.
-    let words = text.split(": https://docs.rs/").next().unwrap_or_default();
-    // Before it is cut: half a secret is not recognised, and still half a secret.
-    redact(words.trim())
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(QUOTED)
-        .collect()
 }
 
 impl AsyncRead for Wire {

@@ -319,5 +319,5 @@ fn said(answer: &Answer) -> String {
         (Some(one), None) | (None, Some(one)) => one,
         (None, None) => answer.quote(),
     };
-    crate::net::http::quotable(&format!("HTTP {status} {text}"))
+    crate::net::quotable(&format!("HTTP {status} {text}"))
 }

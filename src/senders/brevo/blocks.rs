@@ -200,7 +200,7 @@ impl Block {
         Self {
             is_liftable: code == "hardBounce" || code.starts_with("unsubscribed"),
             what: format!("{} has `{to}` on its block list ({code})", brevo.endpoint()),
-            evidence: vec![crate::net::http::quotable(&said)],
+            evidence: vec![crate::net::quotable(&said)],
         }
     }
 

@@ -4,7 +4,8 @@
 //! end, and not at all once the answers say that little is left.
 
 use super::{ASK, Brevo};
-use crate::net::http::{Answer, quotable};
+use crate::net::http::Answer;
+use crate::net::quotable;
 use crate::probe::provider::{Event, Kind, Word};
 use crate::probe::verdict::{Cause, CauseCode, Stage};
 use crate::senders::Inquiry;

@@ -1,11 +1,11 @@
 //! One SMTP session, step by step, each step with the reply that it must get.
 
-use super::trouble::{Kind, Step, Trouble, words};
+use super::trouble::{Kind, Step, Trouble};
 use super::wire::{Io, Wire};
 use crate::config::plan::{SmtpAuth, SmtpLogin, SmtpPlan, TlsMode};
 use crate::log::About;
-use crate::net::spelled;
 use crate::net::tls::{Tls, certificate_fault};
+use crate::net::{quotable, tcp};
 use crate::secret;
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Data, Ehlo, Mail, Quit, Rcpt, Starttls};
@@ -57,7 +57,7 @@ impl<'p> Session<'p> {
         let end = Instant::now() + limit;
         let mut tcp = connect(plan, end).await?;
         let lost = |step| {
-            move |error: io::Error| Trouble::new(step, Kind::Lost(words(&error.to_string())))
+            move |error: io::Error| Trouble::new(step, Kind::Lost(quotable(&error.to_string())))
         };
         let peer = tcp.peer_addr().map_err(lost(Step::Connect))?;
         let helo = client_id(plan, &tcp);
@@ -189,7 +189,7 @@ impl<'p> Session<'p> {
         if let Ok(reason) = reason {
             refused
                 .evidence
-                .push(words(&String::from_utf8_lossy(&reason)));
+                .push(quotable(&String::from_utf8_lossy(&reason)));
         }
         Err(refused)
     }
@@ -233,7 +233,7 @@ impl<'p> Session<'p> {
     ) -> Result<Response, Trouble> {
         // Whatever stands there would be taken for the answer to what comes next.
         if let Some(surplus) = self.wire.surplus() {
-            let reason = format!("it talks without being asked: {}", words(&surplus));
+            let reason = format!("it talks without being asked: {}", quotable(&surplus));
             return Err(Trouble::new(step, Kind::Nonsense(reason)));
         }
         let answer = timeout_at(self.end, self.connection.command(command)).await;
@@ -246,7 +246,7 @@ impl<'p> Session<'p> {
         answer: Result<Result<Response, smtp::Error>, tokio::time::error::Elapsed>,
         expected: RangeInclusive<u16>,
     ) -> Result<Response, Trouble> {
-        let reply = words(&self.wire.reply());
+        let reply = quotable(&self.wire.reply());
         let about = About::current();
         tracing::trace!(probe = about.probe, token = about.token(), step = ?step, reply, "smtp");
         let kind = match answer {
@@ -270,7 +270,7 @@ impl<'p> Session<'p> {
             .and_then(|source| source.downcast_ref::<io::Error>());
         match io {
             Some(io) if io.kind() == io::ErrorKind::InvalidData => Kind::Nonsense(io.to_string()),
-            Some(io) => Kind::Lost(words(&io.to_string())),
+            Some(io) => Kind::Lost(quotable(&io.to_string())),
             None if self.wire.is_at_end() && reply.is_empty() => {
                 Kind::Lost("the server closed the connection".to_owned())
             }
@@ -306,17 +306,13 @@ impl Offers {
 
 async fn connect(plan: &SmtpPlan, end: Instant) -> Result<TcpStream, Trouble> {
     let limit = CONNECT_LIMIT.min(end.saturating_duration_since(Instant::now()));
-    let connect = TcpStream::connect((plan.host.as_str(), plan.port));
-    let kind = match timeout(limit, connect).await {
-        Ok(Ok(tcp)) => {
-            // Commands are small and wait for their answers.
-            let _ = tcp.set_nodelay(true);
-            return Ok(tcp);
-        }
-        Ok(Err(error)) => words(&error.to_string()),
-        Err(_) => format!("no answer within {}", spelled(limit)),
-    };
-    Err(Trouble::new(Step::Connect, Kind::Unreachable(kind)))
+    let connected = tcp::connect(&plan.host, plan.port, limit).await;
+    connected.map_err(|error| {
+        Trouble::new(
+            Step::Connect,
+            Kind::Unreachable(quotable(&error.to_string())),
+        )
+    })
 }
 
 async fn secure(
@@ -339,9 +335,9 @@ async fn secure(
             Err(trouble(match fault {
                 Some(fault) => Kind::Certificate(fault),
                 None if error.kind() == io::ErrorKind::InvalidData => {
-                    Kind::Handshake(words(&error.to_string()))
+                    Kind::Handshake(quotable(&error.to_string()))
                 }
-                None => Kind::Lost(words(&error.to_string())),
+                None => Kind::Lost(quotable(&error.to_string())),
             }))
         }
     }

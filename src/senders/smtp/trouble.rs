@@ -1,7 +1,6 @@
 //! What keeps an SMTP server from taking the message, as a cause that a person can act on.
 
 use crate::config::plan::{SmtpPlan, TlsMode};
-use crate::net::http::quotable;
 use crate::net::spelled;
 use crate::net::tls::CertificateFault;
 use crate::probe::send::{Failure, Retry, Taken};
@@ -322,9 +321,4 @@ fn usual_hint(plan: &SmtpPlan, code: CauseCode, is_uncertain: bool) -> String {
         }
         _ => "the server's words say what it has against the message; its log says more".to_owned(),
     }
-}
-
-/// Words of the server, or about it, on one line.
-pub(super) fn words(text: &str) -> String {
-    redact(&quotable(text)).into_owned()
 }

@@ -74,7 +74,7 @@ impl Wire {
     pub(super) fn reply(&self) -> String {
         let inner = self.lock();
         let text = String::from_utf8_lossy(&inner.reply);
-        crate::net::http::quotable(&text)
+        crate::net::quotable(&text)
     }
 
     /// The same, line by line and not shortened.
@@ -93,7 +93,7 @@ impl Wire {
     pub(super) fn surplus(&self) -> Option<String> {
         let inner = self.lock();
         let text = String::from_utf8_lossy(&inner.pending);
-        (!inner.pending.is_empty()).then(|| crate::net::http::quotable(&text))
+        (!inner.pending.is_empty()).then(|| crate::net::quotable(&text))
     }
 
     /// Whether the last thing written was the end of a message.
