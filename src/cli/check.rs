@@ -10,9 +10,9 @@ mod sink;
 
 use super::live::Timeline;
 use super::output::{self, Colour, Line};
-use super::{Common, USAGE, plan, plan_without_secrets};
+use super::{Common, Format, USAGE, plan, plan_without_secrets};
 use crate::config::plan::{Plan, ProbePlan};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use finding::{Finding, Level};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
@@ -49,13 +49,6 @@ pub(super) struct Arguments {
     /// Check the mail ports only; needs no secrets
     #[arg(long, conflicts_with_all = ["probes", "write"])]
     listeners: bool,
-}
-
-/// What stdout gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// Carries the command out; the exit code.

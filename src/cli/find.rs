@@ -1,7 +1,7 @@
 //! `mailprobe find`: where one message is now.
 
 use super::output::{self, Colour, Line};
-use super::{Common, USAGE, plan};
+use super::{Common, Format, USAGE, plan};
 use crate::config::plan::Plan;
 use crate::probe::provider::Word;
 use crate::probe::report::rfc3339;
@@ -10,7 +10,7 @@ use crate::probe::whereabouts::{Finding, Whereabouts};
 use crate::runner::{Edges, Job, Options};
 use crate::senders::Inquiry;
 use chrono::Utc;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,13 +39,6 @@ pub(super) struct Arguments {
     /// What stdout gets: text for people, or one JSON object
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output: Format,
-}
-
-/// What stdout gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// The token in a text that may be more of what it was copied from: a whole Subject, a line of a log.

@@ -1,7 +1,7 @@
 //! `mailprobe inspect`: what one message tells of its way.
 
 use super::output::{self, Colour, Line};
-use super::{Common, USAGE};
+use super::{Common, Format, USAGE};
 use crate::config::{self, ConfigError};
 use crate::probe::arrival::{self, Arrival, Trust};
 use crate::probe::auth_results;
@@ -9,7 +9,7 @@ use crate::probe::header::{self, FIELD_LIMIT, Field, HEADER_LIMIT};
 use crate::probe::path::PathPlan;
 use crate::probe::report::{AuthResult, Authentication, Hop, MethodResult, Spam, rfc3339};
 use crate::probe::token::{self, Claims, Keyring};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use std::io::Read;
 
@@ -40,13 +40,6 @@ pub(super) struct Arguments {
     /// What stdout gets: text for people, or one JSON object
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output: Format,
-}
-
-/// What stdout gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// What the config says about messages.

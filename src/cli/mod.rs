@@ -16,7 +16,7 @@ mod text;
 use crate::config::{self, ConfigError};
 use crate::log::{self, LogFormat, LogLevel};
 use crate::net::tls;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -126,6 +126,13 @@ async fn carry_out(arguments: Arguments) -> u8 {
         Command::Demo(arguments) => demo::run(&arguments).await,
         Command::Generate(arguments) => generate::run(&arguments, &common),
     }
+}
+
+/// What stdout gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
 }
 
 /// The plan of the config that the options name, for these probes.

@@ -2,14 +2,13 @@
 
 use super::auth_results::{self, Statement};
 use super::header::{self, Field};
-use super::path::PathPlan;
+use super::path::{PathPlan, is_private};
 use super::received;
 use super::report::{Authentication, Hop, Role, Spam, rfc3339};
 use super::verdict::{CauseCode, Warning};
 use super::{dates, spam};
 use chrono::{DateTime, Utc};
 // The types alone: sockets live in `std::net`, which the core does without.
-use core::net::IpAddr;
 
 /// Stamps have a grain of one second on each side: differences up to this are rounding (seconds).
 const ROUNDING: f64 = 2.0;
@@ -343,21 +342,6 @@ fn proxy_header_lost(
             from.name.as_deref().unwrap_or("unknown"),
         )],
     })
-}
-
-/// Not reachable from the internet, and so no client of a server there.
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(four) => {
-            let [a, b, ..] = four.octets();
-            // Carrier-grade NAT: RFC 6598.
-            let is_shared = a == 100 && b & 0xc0 == 64;
-            four.is_private() || four.is_loopback() || four.is_link_local() || is_shared
-        }
-        IpAddr::V6(six) => {
-            six.is_loopback() || six.is_unique_local() || six.is_unicast_link_local()
-        }
-    }
 }
 
 fn forged(claims: &[Claim], believed: Option<&Authentication>) -> Option<Warning> {

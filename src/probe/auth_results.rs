@@ -2,7 +2,7 @@
 //!
 //! One field, one [`Statement`]; which of them are to be believed is decided where their place in the message is known.
 
-use super::lexer::{Token, tokens};
+use super::lexer::{Token, cut, tokens};
 use super::report::{AuthResult, Authentication, MethodResult};
 
 /// So many results of one field are read.
@@ -74,7 +74,11 @@ pub fn parse(value: &str) -> Statement {
         // Microsoft's begins with a result.
         if index == 0 && clause.pairs.is_empty() {
             // Behind it there may be a version.
-            statement.authserv_id = clause.words.first().map(|id| cut(id)).unwrap_or_default();
+            statement.authserv_id = clause
+                .words
+                .first()
+                .map(|id| cut(id, LONGEST))
+                .unwrap_or_default();
         } else if statement.results.len() < MOST_RESULTS {
             statement.results.extend(clause.result());
         }
@@ -94,7 +98,7 @@ pub fn parse_received_spf(value: &str) -> Option<MethodResult> {
         result,
         domain: domain.and_then(domain_of),
         selector: None,
-        reason: first.comment.map(cut),
+        reason: first.comment.map(|text| cut(text, LONGEST)),
     })
 }
 
@@ -184,8 +188,8 @@ impl Clause<'_> {
             MethodResult {
                 result: result(word)?,
                 domain: domains.find_map(|name| domain_of(self.property(name)?)),
-                selector: self.property("header.s").map(cut),
-                reason: reason.map(cut),
+                selector: self.property("header.s").map(|text| cut(text, LONGEST)),
+                reason: reason.map(|text| cut(text, LONGEST)),
             },
         ))
     }
@@ -256,11 +260,7 @@ fn domain_of(value: &str) -> Option<String> {
     let value = value.trim_matches(['<', '>']);
     let domain = value.rsplit('@').next().unwrap_or_default();
     let domain = domain.trim_end_matches('.').to_ascii_lowercase();
-    (!domain.is_empty()).then(|| cut(&domain))
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(LONGEST).collect()
+    (!domain.is_empty()).then(|| cut(&domain, LONGEST))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ pub use drift::drift;
 pub use judge::judge;
 pub use seen::{MOST_SEEN_KEYS, seen_keys};
 
-use super::path::PathPlan;
+use super::path::{PathPlan, is_private};
 use core::net::IpAddr;
 use std::collections::BTreeSet;
 
@@ -303,13 +303,10 @@ pub fn follow_up(answered: &[Answered]) -> Vec<Question> {
     more.into_iter().collect()
 }
 
+/// Whether anybody could have named it in a PTR record.
 fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            !(v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_documentation())
-        }
-        IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local()),
-    }
+    let is_documentation = matches!(address, IpAddr::V4(four) if four.is_documentation());
+    !is_private(address) && !is_documentation
 }
 
 /// The texts of this kind among all texts of a name.

@@ -106,6 +106,11 @@ fn unescaped(text: &str) -> String {
     plain
 }
 
+/// The beginning of a text: so many characters of what strangers wrote are kept.
+pub(super) fn cut(text: &str, longest: usize) -> String {
+    text.chars().take(longest).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,9 @@
 //! One check of one mail port as data: its steps, what can be wrong with the port, and what a silent or an odd opening
 //! says about PROXY protocol.
 
-use super::report::{rfc3339, seconds};
+use super::report::{seconds, timestamp};
 use chrono::{DateTime, Utc};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use std::time::Duration;
 
 /// What a port speaks.
@@ -445,10 +445,6 @@ pub fn postfix_fingerprint(words: &str) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-fn timestamp<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&rfc3339(*at))
 }
 
 #[cfg(test)]

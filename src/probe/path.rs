@@ -1,5 +1,7 @@
 //! Who is who on the way of a message, as the operator says it: `[path]`.
 
+use std::net::IpAddr;
+
 /// Our hosts on the way of a message. Everything is empty where the config has no `[path]`: then no hop has a role,
 /// and no verdict of a filter is believed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -95,6 +97,21 @@ impl Pattern {
 
 fn normal(text: &str) -> String {
     text.trim().trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// Not reachable from the internet, and so no client of a server there.
+pub(super) fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(four) => {
+            let [a, b, ..] = four.octets();
+            // Carrier-grade NAT: RFC 6598.
+            let is_shared = a == 100 && b & 0xc0 == 64;
+            four.is_private() || four.is_loopback() || four.is_link_local() || is_shared
+        }
+        IpAddr::V6(six) => {
+            six.is_loopback() || six.is_unique_local() || six.is_unicast_link_local()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! is no keyword belongs to the clause before it.
 
 use super::dates;
-use super::lexer::{Token, tokens};
+use super::lexer::{Token, cut, tokens};
 use super::report::{Hop, HopFrom, Tls};
 // The types alone: sockets live in `std::net`, which the core does without.
 use core::net::IpAddr;
@@ -147,7 +147,7 @@ impl<'t> Clauses<'t> {
             .copied()
             .take_while(|word| !word.eq_ignore_ascii_case("tls"))
             .collect();
-        (!words.is_empty()).then(|| cut(&words.join(" ")))
+        (!words.is_empty()).then(|| cut(&words.join(" "), LONGEST))
     }
 
     /// Exchange writes its own version where others write what they call the message.
@@ -160,7 +160,7 @@ impl<'t> Clauses<'t> {
         let is_version = is_exchange
             && id.split('.').count() == 4
             && id.chars().all(|c| c.is_ascii_digit() || c == '.');
-        (!id.is_empty() && !is_version).then(|| cut(id))
+        (!id.is_empty() && !is_version).then(|| cut(id, LONGEST))
     }
 
     fn tls(&self, with: Option<&str>) -> Option<Tls> {
@@ -173,7 +173,7 @@ impl<'t> Clauses<'t> {
             .nth(1);
         if let Some(cipher) = cipher {
             let tls = tls.get_or_insert_default();
-            tls.cipher.get_or_insert_with(|| cut(cipher));
+            tls.cipher.get_or_insert_with(|| cut(cipher, LONGEST));
         }
         tls.or_else(|| protocol_marks(with).contains('S').then(Tls::default))
     }
@@ -197,12 +197,14 @@ impl<'t> Clauses<'t> {
         let resolved = located.and_then(|(before, _)| name(before));
         match (told, first) {
             (Some(helo), first) => HopFrom {
-                helo: Some(cut(helo)),
+                helo: Some(cut(helo, LONGEST)),
                 name: resolved.or_else(|| first.filter(|_| in_word.is_none()).and_then(name)),
                 address,
             },
             (None, first) => HopFrom {
-                helo: first.filter(|word| !word.is_empty()).map(cut),
+                helo: first
+                    .filter(|word| !word.is_empty())
+                    .map(|text| cut(text, LONGEST)),
                 name: resolved,
                 address,
             },
@@ -265,11 +267,12 @@ fn name(word: &str) -> Option<String> {
     let is_name = name
         .chars()
         .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'));
-    (is_name && !name.is_empty() && !name.eq_ignore_ascii_case("unknown")).then(|| cut(name))
+    (is_name && !name.is_empty() && !name.eq_ignore_ascii_case("unknown"))
+        .then(|| cut(name, LONGEST))
 }
 
 fn host(word: &str) -> String {
-    cut(word.trim_end_matches('.'))
+    cut(word.trim_end_matches('.'), LONGEST)
 }
 
 /// `using TLSv1.3 with cipher C`, `version=TLS1_3 cipher=C`, `TLSv1.3:C:256`, `TLS1.3`, `C encrypted`.
@@ -297,7 +300,7 @@ fn encryption(comment: &str) -> Option<Tls> {
         // qmail with the TLS patch.
         return Some(Tls {
             version: None,
-            cipher: Some(cut(cipher)),
+            cipher: Some(cut(cipher, LONGEST)),
         });
     }
     let version = behind("using").or_else(|| valued("version"));
@@ -305,14 +308,14 @@ fn encryption(comment: &str) -> Option<Tls> {
         let cipher = behind("cipher").or_else(|| valued("cipher"));
         return Some(Tls {
             version: Some(version),
-            cipher: cipher.map(cut),
+            cipher: cipher.map(|text| cut(text, LONGEST)),
         });
     }
     let mut parts = words().next()?.split(':');
     let version = tls_version(parts.next()?)?;
     Some(Tls {
         version: Some(version),
-        cipher: parts.next().map(cut),
+        cipher: parts.next().map(|text| cut(text, LONGEST)),
     })
 }
 
@@ -343,10 +346,6 @@ fn protocol_marks(with: Option<&str>) -> String {
     } else {
         String::new()
     }
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(LONGEST).collect()
 }
 
 #[cfg(test)]

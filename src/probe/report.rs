@@ -364,13 +364,18 @@ pub fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10_000.0).round() / 10_000.0
 }
 
-fn timestamp<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+/// In JSON as in [`rfc3339`].
+pub(super) fn timestamp<S: Serializer>(
+    at: &DateTime<Utc>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&rfc3339(*at))
 }
 
+/// The same for what may be unknown: `null`.
 // serde hands over a reference to the field's own type.
 #[allow(clippy::ref_option)]
-fn optional_timestamp<S: Serializer>(
+pub(super) fn optional_timestamp<S: Serializer>(
     at: &Option<DateTime<Utc>>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

@@ -1,6 +1,7 @@
 //! The fields in which spam filters leave their opinion: Rspamd, SpamAssassin and amavis, Microsoft.
 
 use super::header::Field;
+use super::lexer::cut;
 use super::report::Spam;
 use std::collections::BTreeMap;
 
@@ -32,7 +33,7 @@ pub fn read<'f>(fields: impl Iterator<Item = &'f Field> + Clone) -> Option<Spam>
     spam.score = spam.score.or_else(score);
     // What was decided is told best by the field that tells only this.
     if let Some(action) = found("X-Rspamd-Action").filter(|text| !text.is_empty()) {
-        spam.action = Some(cut(action));
+        spam.action = Some(cut(action, LONGEST));
     }
     let flag = || {
         ["X-Spam", "X-Spam-Flag"].into_iter().find_map(|name| {
@@ -78,7 +79,7 @@ fn rspamd_symbols(text: &str) -> BTreeMap<String, Option<f64>> {
         };
         // What is no name is left out with what belongs to it.
         if is_symbol(name.trim()) {
-            symbols.insert(cut(name.trim()), number(points));
+            symbols.insert(cut(name.trim(), LONGEST), number(points));
         }
         rest = match behind
             .strip_prefix('[')
@@ -139,7 +140,7 @@ fn tests(text: &str) -> BTreeMap<String, Option<f64>> {
             None => (word, None),
         };
         if is_symbol(name) && name != "none" && symbols.len() < MOST_SYMBOLS {
-            symbols.insert(cut(name), points);
+            symbols.insert(cut(name, LONGEST), points);
         }
     }
     symbols
@@ -157,10 +158,10 @@ fn microsoft<'f>(found: &impl Fn(&str) -> Option<&'f str>) -> Option<Spam> {
     };
     let level = found("X-MS-Exchange-Organization-SCL").or_else(|| pair(report, "SCL"));
     let score = level.and_then(number);
-    let action = pair(report, "SFV").map(|value| cut(&format!("SFV:{value}")));
+    let action = pair(report, "SFV").map(|value| cut(&format!("SFV:{value}"), LONGEST));
     let mut symbols = BTreeMap::new();
     if let Some(category) = pair(report, "CAT").filter(|one| is_symbol(one)) {
-        symbols.insert(cut(&format!("CAT:{category}")), None);
+        symbols.insert(cut(&format!("CAT:{category}"), LONGEST), None);
     }
     let bulk = found("X-Microsoft-Antispam").and_then(|text| pair(text, "BCL"));
     if let Some(level) = bulk.and_then(number) {
@@ -188,10 +189,6 @@ fn number(text: &str) -> Option<f64> {
         .all(|c| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'));
     let value: f64 = is_plain.then(|| text.parse().ok())??;
     (value.abs() <= MOST_POINTS).then_some(value)
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(LONGEST).collect()
 }
 
 #[cfg(test)]

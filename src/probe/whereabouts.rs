@@ -2,7 +2,7 @@
 
 use super::diagnosis::{self, Evidence, Handover};
 use super::provider::{Kind, Word};
-use super::report::rfc3339;
+use super::report::{optional_timestamp, rfc3339};
 use super::run::Limits;
 use super::send::Acceptance;
 use super::token::Claims;
@@ -33,7 +33,7 @@ pub struct Place {
     /// Its UID there.
     pub uid: u32,
     /// INTERNALDATE: when the server stored it, to the second.
-    #[serde(serialize_with = "timestamp")]
+    #[serde(serialize_with = "optional_timestamp")]
     pub stored_at: Option<DateTime<Utc>>,
     /// Why it is not the message itself; null where it is.
     pub quotes: Option<&'static str>,
@@ -189,15 +189,6 @@ impl Whereabouts {
         evidence.mailbox.looked.clone_from(&searched.folders);
         evidence
     }
-}
-
-// serde hands over a reference to the field's own type.
-#[allow(clippy::ref_option)]
-fn timestamp<S: serde::Serializer>(
-    at: &Option<DateTime<Utc>>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    at.map(rfc3339).serialize(serializer)
 }
 
 #[cfg(test)]

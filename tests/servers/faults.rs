@@ -207,13 +207,13 @@ fn soon(settings: &mut Settings) {
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn nothing_wrong() {
+fn with_nothing_wrong_the_message_is_delivered() {
     Stage::new().shows(0, "external: delivered in N s (or up to N s sooner)");
 }
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn imap_password() {
+fn a_wrong_imap_password_is_named() {
     let stage =
         Stage::new().with(|settings| settings.password = "rotated-in-one-place-only".to_owned());
     let outcome = stage.shows(
@@ -235,7 +235,7 @@ fn imap_password() {
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn imap_certificate_for_another_name() {
+fn an_imap_certificate_for_another_name_is_named() {
     let stage =
         Stage::new().with(|settings| settings.tls_server_name = "imap.example.org".to_owned());
     stage.shows(
@@ -252,7 +252,7 @@ fn imap_certificate_for_another_name() {
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn imap_certificate_of_an_authority_that_nobody_trusts() {
+fn an_imap_certificate_of_an_authority_that_nobody_trusts_is_named() {
     let mut stage = Stage::new();
     let own = rcgen::generate_simple_self_signed(["mail.example.org".to_owned()]).unwrap();
     let dovecot = &mut stage.site.dovecot;
@@ -269,7 +269,7 @@ fn imap_certificate_of_an_authority_that_nobody_trusts() {
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn imap_certificate_that_has_run_out() {
+fn an_imap_certificate_that_has_run_out_is_named() {
     let mut stage = Stage::new();
     let (authority, certificate, key) = run_out();
     std::fs::write(stage.site.path().join("old-ca.pem"), authority).unwrap();
@@ -304,7 +304,7 @@ fn run_out() -> (String, String, String) {
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn imap_down() {
+fn an_imap_server_that_is_down_is_named() {
     let mut stage = Stage::new().with(soon);
     stage.site.dovecot.stop();
     stage.shows(
@@ -318,7 +318,7 @@ fn imap_down() {
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn imap_hang() {
+fn an_imap_server_that_hangs_is_named() {
     let (_mute, port) = mute();
     let mut stage = Stage::new();
     stage.port(port, "HANGS");
@@ -336,7 +336,7 @@ fn imap_hang() {
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn a_folder_that_is_not_there() {
+fn a_folder_that_is_not_there_is_named() {
     let stage = Stage::new().with(|settings| settings.folders = "[\"Probes\"]".to_owned());
     stage.shows(
         3,
@@ -349,7 +349,7 @@ fn a_folder_that_is_not_there() {
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn brevo_key() {
+fn a_revoked_key_is_named() {
     let stage =
         Stage::new().with(|settings| settings.api_key = "xkeysib-revoked-yesterday".to_owned());
     stage.shows(1, "external: refused: brevo `https://BREVO/v3` does not accept the API key: HTTP 401 unauthorized: Key not found
@@ -363,7 +363,7 @@ fn brevo_key() {
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn brevo_quota() {
+fn a_used_up_quota_is_named() {
     let stage = Stage::new();
     stage.site.brevo.state().credits = 0;
     stage.shows(
@@ -382,7 +382,7 @@ fn rate_limited(reset: &str) -> Behaviour {
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn brevo_rate_is_waited_out() {
+fn a_rate_limit_is_waited_out() {
     let stage = Stage::new();
     stage.site.brevo.state().next.push_back(rate_limited("1"));
     let outcome = stage.shows(0, "external: delivered in N s (or up to N s sooner)
@@ -394,7 +394,7 @@ fn brevo_rate_is_waited_out() {
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn brevo_rate_beyond_the_timeout() {
+fn a_rate_limit_beyond_the_timeout_is_named() {
     let stage = Stage::new();
     stage
         .site
@@ -414,7 +414,7 @@ fn brevo_rate_beyond_the_timeout() {
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn brevo_down() {
+fn a_brevo_that_is_down_is_named() {
     let stage = Stage::new();
     let page = "<html><body><h1>503 Service Temporarily Unavailable</h1></body></html>";
     stage.site.brevo.state().then = Some(Behaviour::Answer(Response::text(503, page)));
@@ -426,7 +426,7 @@ fn brevo_down() {
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn brevo_down_for_a_moment() {
+fn a_brevo_that_is_down_for_a_moment_is_tried_again() {
     let stage = Stage::new();
     let answer = error(500, "internal_error", "try again");
     stage
@@ -473,7 +473,7 @@ fn brevo_takes_the_message_and_a_proxy_answers_504() {
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn brevo_unreachable() {
+fn a_brevo_that_cannot_be_reached_is_named() {
     let mut stage = Stage::new();
     let port = closed_port();
     stage.port(port, "CLOSED");
@@ -524,7 +524,7 @@ fn neither_side_can_be_reached() {
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn push_gateway_down() {
+fn a_gateway_that_is_down_is_named() {
     let mut stage = Stage::new();
     let port = closed_port();
     stage.port(port, "CLOSED");
@@ -591,7 +591,7 @@ fn the_gateway_hangs() {
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn a_message_that_never_comes() {
+fn a_message_that_never_comes_is_missing() {
     let stage = Stage::new().with(soon);
     stage.site.brevo.state().hold = Duration::from_secs(3600);
     stage.begins(1, "external: missing: brevo `https://BREVO/v3` has had the message for `smoke-test@example.org` for N s and has not tried to deliver it, as far as its event log tells
@@ -600,7 +600,7 @@ fn a_message_that_never_comes() {
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn a_message_that_comes_late() {
+fn a_message_that_comes_late_is_late() {
     let stage = Stage::new().with(|settings| settings.late_after = "1s".to_owned());
     stage.site.brevo.state().hold = Duration::from_millis(3500);
     stage.begins(1, "external: late: the message for `smoke-test@example.org` arrived after N s, later than `late_after` of N s: N s of it before `mail.example.org` took it
@@ -609,7 +609,7 @@ fn a_message_that_comes_late() {
 
 #[test]
 #[ignore = "needs servers: run tests/run"]
-fn a_message_that_is_filed_as_spam() {
+fn a_message_that_is_filed_as_spam_is_junked() {
     let stage = Stage::new().with(|settings| settings.to = "junk@example.org".to_owned());
     stage.begins(
         1,
