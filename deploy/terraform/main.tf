@@ -1,4 +1,4 @@
-# The objects that `mailprobe generate kubernetes` prints, for who keeps a cluster in Terraform:
+# The objects that `mailprobe generate kubernetes --image REF` prints, for who keeps a cluster in Terraform:
 #
 #   module "mailprobe" {
 #     source    = "./deploy/terraform"
@@ -16,7 +16,7 @@ terraform {
 }
 
 variable "manifests" {
-  description = "What `mailprobe generate kubernetes` printed"
+  description = "What `mailprobe generate kubernetes --image REF` printed"
   type        = string
 }
 
@@ -25,15 +25,9 @@ variable "namespace" {
   type        = string
 }
 
-variable "image" {
-  description = "The image, by digest"
-  type        = string
-  default     = "mailprobe:latest"
-}
-
 locals {
   objects = {
-    for text in split("\n---\n", replace(var.manifests, "\"mailprobe:latest\"", jsonencode(var.image))) :
+    for text in split("\n---\n", var.manifests) :
     yamldecode(text).kind => yamldecode(text)
   }
 }

@@ -4,6 +4,7 @@ use super::{Common, USAGE, output};
 use crate::config;
 use crate::config::plan::Plan;
 use crate::generate::{self, RuleOptions, Workload};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, CommandFactory, Subcommand};
 use clap_complete::Shell;
 
@@ -15,7 +16,7 @@ use clap_complete::Shell;
 Examples:
   mailprobe generate config > mailprobe.toml
   mailprobe generate prometheus-rules > /etc/prometheus/mailprobe.yml
-  mailprobe generate kubernetes | kubectl apply -f -"
+  mailprobe generate kubernetes --image registry.example.org/mailprobe:0.1.0 | kubectl apply -f -"
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -52,6 +53,14 @@ enum What {
         /// The scheduler, as a Deployment with a Service, in place of the CronJob
         #[arg(long)]
         serve: bool,
+        /// The image that the pods run, as the cluster pulls it: registry.example.org/mailprobe:0.1.0
+        #[arg(
+            long,
+            value_name = "REF",
+            default_value = concat!("mailprobe:", env!("CARGO_PKG_VERSION")),
+            value_parser = NonEmptyStringValueParser::new()
+        )]
+        image: String,
     },
     /// An example config that explains every key
     Config,
@@ -101,7 +110,7 @@ fn text(what: &What, common: &Common) -> Result<String, String> {
             generate::alertmanager_inhibitions(&plan(common)?, *old_names, outage)
         }
         What::GrafanaDashboard => generate::grafana_dashboard(),
-        What::Kubernetes { serve } => {
+        What::Kubernetes { serve, image } => {
             let workload = if *serve {
                 Workload::Deployment
             } else {
@@ -110,7 +119,8 @@ fn text(what: &What, common: &Common) -> Result<String, String> {
             let plan = plan(common)?;
             let text = std::fs::read_to_string(&plan.source)
                 .map_err(|error| format!("error: cannot read the config: {error}"))?;
-            generate::kubernetes(&plan, &text, workload).map_err(|error| error.to_string())?
+            generate::kubernetes(&plan, &text, workload, image)
+                .map_err(|error| error.to_string())?
         }
         What::Config => generate::EXAMPLE_CONFIG.to_owned(),
         What::Schema => generate::CONFIG_SCHEMA.to_owned(),

@@ -70,11 +70,16 @@ pub enum ManifestError {
 }
 
 /// All objects as one stream of documents, with a comment that says what they need besides. `config` is the text of the
-/// config.
+/// config, and `image` what the pods run, as the cluster pulls it.
 ///
 /// # Errors
 /// A config that does not fit into a cluster, or into one CronJob.
-pub fn kubernetes(plan: &Plan, config: &str, workload: Workload) -> Result<String, ManifestError> {
+pub fn kubernetes(
+    plan: &Plan,
+    config: &str,
+    workload: Workload,
+    image: &str,
+) -> Result<String, ManifestError> {
     let path = plan.source.display().to_string();
     if plan.secrets.contains(&SecretSource::Literal) {
         return Err(ManifestError::LiteralSecret(path));
@@ -95,13 +100,13 @@ pub fn kubernetes(plan: &Plan, config: &str, workload: Workload) -> Result<Strin
     let mut objects = vec![service_account(), config_map(config)];
     let mut comment = mounts.comment();
     match workload {
-        Workload::CronJob => objects.push(cron_job(plan, &mounts)?),
+        Workload::CronJob => objects.push(cron_job(plan, &mounts, image)?),
         Workload::Deployment => {
             let listen = plan.serve.listen;
             if listen.ip().is_loopback() {
                 return Err(ManifestError::Loopback { path, listen });
             }
-            objects.push(deployment(plan, &mounts, config));
+            objects.push(deployment(plan, &mounts, config, image));
             objects.extend([service(listen.port()), disruption_budget()]);
             if state.is_some() {
                 comment.push_str(HISTORY);
@@ -158,7 +163,7 @@ fn schedule(plan: &Plan) -> Result<(String, String), ManifestError> {
     Ok((crontab.to_owned(), zone.trim_end_matches(')').to_owned()))
 }
 
-fn cron_job(plan: &Plan, mounts: &Mounts<'_>) -> Result<Node, ManifestError> {
+fn cron_job(plan: &Plan, mounts: &Mounts<'_>, image: &str) -> Result<Node, ManifestError> {
     let (schedule, zone) = schedule(plan)?;
     let longest = plan.probes.iter().map(|probe| probe.timeout).max();
     let deadline = longest.unwrap_or_default() + OVERRUN + CLUSTER_SLACK;
@@ -170,7 +175,7 @@ fn cron_job(plan: &Plan, mounts: &Mounts<'_>) -> Result<Node, ManifestError> {
             "template",
             map([
                 ("metadata", map([("labels", labels())])),
-                ("spec", pod(plan, mounts, Workload::CronJob)),
+                ("spec", pod(plan, mounts, Workload::CronJob, image)),
             ]),
         ),
     ]);
@@ -188,7 +193,7 @@ fn cron_job(plan: &Plan, mounts: &Mounts<'_>) -> Result<Node, ManifestError> {
     Ok(object("batch/v1", "CronJob", spec))
 }
 
-fn deployment(plan: &Plan, mounts: &Mounts<'_>, config: &str) -> Node {
+fn deployment(plan: &Plan, mounts: &Mounts<'_>, config: &str, image: &str) -> Node {
     // The pod reads its config when it starts: another config makes another pod.
     let hash = HEXLOWER.encode(digest(&SHA256, config.as_bytes()).as_ref());
     let metadata = map([
@@ -197,7 +202,7 @@ fn deployment(plan: &Plan, mounts: &Mounts<'_>, config: &str) -> Node {
     ]);
     let template = map([
         ("metadata", metadata),
-        ("spec", pod(plan, mounts, Workload::Deployment)),
+        ("spec", pod(plan, mounts, Workload::Deployment, image)),
     ]);
     let spec = map([
         // Two of them would send everything twice.

@@ -6,12 +6,11 @@ use super::resources::Resources;
 use super::yaml::{Node, map, texts};
 use crate::config::plan::Plan;
 
-const IMAGE: &str = "mailprobe:latest";
 /// The port of HTTP, as Service and ServiceMonitor know it.
 pub(super) const PORT: &str = "http";
 
-/// `spec` of a pod.
-pub(super) fn pod(plan: &Plan, mounts: &Mounts<'_>, workload: Workload) -> Node {
+/// `spec` of a pod that runs this image.
+pub(super) fn pod(plan: &Plan, mounts: &Mounts<'_>, workload: Workload, image: &str) -> Node {
     let (mut volume_mounts, mut volumes) = mounts.volumes();
     if let (Workload::Deployment, Some(directory)) = (workload, &plan.serve.state_dir) {
         volume_mounts.push(map([
@@ -53,7 +52,7 @@ pub(super) fn pod(plan: &Plan, mounts: &Mounts<'_>, workload: Workload) -> Node 
         ),
         (
             "containers",
-            vec![container(plan, mounts, volume_mounts, workload)].into(),
+            vec![container(plan, mounts, volume_mounts, workload, image)].into(),
         ),
         ("volumes", volumes.into()),
     ]);
@@ -65,6 +64,7 @@ fn container(
     mounts: &Mounts<'_>,
     volume_mounts: Vec<Node>,
     workload: Workload,
+    image: &str,
 ) -> Node {
     let arguments: &[&str] = match workload {
         Workload::CronJob => &[
@@ -78,7 +78,7 @@ fn container(
     };
     let mut spec = vec![
         ("name", NAME.into()),
-        ("image", IMAGE.into()),
+        ("image", image.into()),
         ("args", texts(arguments.iter().copied())),
         ("env", mounts.variables()),
     ];

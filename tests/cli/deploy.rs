@@ -73,7 +73,7 @@ const LOOKED_AT: &[(&str, &str, &[&str])] = &[
     (
         "terraform/main.tf",
         "servers/deploy.rs",
-        &["terraform_makes_the_same_objects_in_the_namespace_and_with_the_image_that_it_is_told"],
+        &["terraform_makes_the_same_objects_in_the_namespace_that_it_is_told"],
     ),
 ];
 

@@ -558,6 +558,23 @@ fn each_secret_of_the_same_name_has_a_key_of_its_own_that_the_output_explains() 
 }
 
 #[test]
+fn the_pods_run_the_image_that_is_named_or_the_one_of_this_version() {
+    let (_directory, serving) = serving();
+    let image = "registry.example.org:5000/mailprobe@sha256:5ae1";
+    for arguments in [&["kubernetes"][..], &["kubernetes", "--serve"]] {
+        let manifests = printed_for(&serving, arguments);
+        // With a version, the cluster takes the image that a node has already; `latest` it would always pull.
+        let own = concat!(" image: \"mailprobe:", env!("CARGO_PKG_VERSION"), "\"\n");
+        assert_eq!(manifests.matches(own).count(), 1, "{manifests}");
+        let named = printed_for(&serving, &[arguments, &["--image", image]].concat());
+        let there = format!(" image: \"{image}\"\n");
+        assert_eq!(named, manifests.replace(own, &there));
+    }
+    let ran = run(&["generate", "kubernetes", "--image", ""]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
+}
+
+#[test]
 fn the_deployment_has_port_and_history_of_the_config_and_another_config_makes_another_pod() {
     let printed = |settings: &str| {
         let (_directory, path) = config_of(&format!(

@@ -83,13 +83,13 @@ pub fn unknown_to_grafana(dashboard: &str) -> Vec<String> {
 /// What Terraform makes of this module and these manifests: a line about itself and the file, then an object a line.
 #[cfg(target_arch = "x86_64")]
 #[track_caller]
-pub fn terraformed(module: &Path, manifests: &str, namespace: &str, image: &str) -> Vec<String> {
+pub fn terraformed(module: &Path, manifests: &str, namespace: &str) -> Vec<String> {
     // Debian's own.
     let mut command = Command::new("/usr/bin/python3");
     command
         .arg(script("terraform.py"))
         .args([&directory(), module])
-        .args([namespace, image]);
+        .arg(namespace);
     said(command, manifests)
 }
 

@@ -1,6 +1,6 @@
 """Has Terraform read a module and say which objects it makes of the manifests on standard input; one of JSON a line.
 
-    terraform.py TOOLS MODULE NAMESPACE IMAGE
+    terraform.py TOOLS MODULE NAMESPACE
 
 The provider is not to be had here, so it plans nothing: in a copy, the resource becomes an output of the same expression,
 which Terraform evaluates. Before it stands a line with its version, and whether the file is as `terraform fmt` writes it.
@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 
-tools, module, namespace, image = sys.argv[1:]
+tools, module, namespace = sys.argv[1:]
 sys.path.insert(0, f"{tools}/python")
 # It works in processes of its own, and asks nobody for a newer one.
 os.environ.update(PYTHONPATH=f"{tools}/python", CHECKPOINT_DISABLE="1")
@@ -45,7 +45,7 @@ with tempfile.TemporaryDirectory() as directory:
         text, providers = PROVIDERS.subn("", text)
         assert (resources, providers) == (1, 1), f"{file.name} is not written as this script knows it"
         file.write_text(text)
-    variables = {"manifests": sys.stdin.read(), "namespace": namespace, "image": image}
+    variables = {"manifests": sys.stdin.read(), "namespace": namespace}
     (copy / "terraform.tfvars.json").write_text(json.dumps(variables))
     for step in (terraform.init, terraform.apply):
         done = step()
