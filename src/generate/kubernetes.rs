@@ -6,6 +6,7 @@ use super::pod::{PORT, pod};
 use super::timing::OVERRUN;
 use super::yaml::{Node, map, texts};
 use crate::config::plan::{Plan, SecretSource};
+use crate::probe::schedule::Schedule;
 use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 use std::net::SocketAddr;
@@ -41,6 +42,16 @@ pub enum ManifestError {
         path: String,
         /// What there is.
         schedules: String,
+    },
+    /// Kubernetes reads these day fields otherwise.
+    #[error(
+        "error: {path}: `schedule = \"{schedule}\"` asks for days of the month that are also such weekdays, and a CronJob would run on either\nhint: make one of the two fields `*`, or have `mailprobe serve` run the probes: `mailprobe generate kubernetes --serve`"
+    )]
+    BothDays {
+        /// The config.
+        path: String,
+        /// Its crontab.
+        schedule: String,
     },
     /// The config goes into a ConfigMap, which is no place for secrets.
     #[error(
@@ -146,25 +157,27 @@ fn config_map(config: &str) -> Node {
     object("v1", "ConfigMap", vec![("data".to_owned(), data)])
 }
 
-/// The one schedule of all probes, as crontab and zone.
-fn schedule(plan: &Plan) -> Result<(String, String), ManifestError> {
-    let schedules = plan.probes.iter().map(|probe| probe.schedule.to_string());
-    let mut schedules: Vec<String> = schedules.collect();
-    schedules.sort();
+/// The one schedule of all probes.
+fn schedule(plan: &Plan) -> Result<&Schedule, ManifestError> {
+    let mut schedules: Vec<&Schedule> = plan.probes.iter().map(|probe| &probe.schedule).collect();
+    schedules.sort_by_key(ToString::to_string);
     schedules.dedup();
     let [schedule] = schedules.as_slice() else {
+        let schedules: Vec<String> = schedules.iter().map(ToString::to_string).collect();
         return Err(ManifestError::Schedules {
             path: plan.source.display().to_string(),
             schedules: schedules.join(", "),
         });
     };
-    // `*/20 * * * * (UTC)`, as schedules are displayed.
-    let (crontab, zone) = schedule.split_once(" (").unwrap_or((schedule, "UTC)"));
-    Ok((crontab.to_owned(), zone.trim_end_matches(')').to_owned()))
+    Ok(schedule)
 }
 
 fn cron_job(plan: &Plan, mounts: &Mounts<'_>, image: &str) -> Result<Node, ManifestError> {
-    let (schedule, zone) = schedule(plan)?;
+    let schedule = schedule(plan)?;
+    let crontab = schedule.robfig().ok_or_else(|| ManifestError::BothDays {
+        path: plan.source.display().to_string(),
+        schedule: schedule.crontab().to_owned(),
+    })?;
     let longest = plan.probes.iter().map(|probe| probe.timeout).max();
     let deadline = longest.unwrap_or_default() + OVERRUN + CLUSTER_SLACK;
     let job = map([
@@ -180,8 +193,8 @@ fn cron_job(plan: &Plan, mounts: &Mounts<'_>, image: &str) -> Result<Node, Manif
         ),
     ]);
     let spec = map([
-        ("schedule", schedule.into()),
-        ("timeZone", zone.into()),
+        ("schedule", crontab.into()),
+        ("timeZone", schedule.zone().name().into()),
         ("concurrencyPolicy", "Forbid".into()),
         // Later than this the run belongs to the next.
         ("startingDeadlineSeconds", 120.into()),

@@ -19,6 +19,7 @@ const LARGEST_SHIFT: TimeDelta = TimeDelta::hours(26);
 pub struct Schedule {
     crontab: String,
     zone: Tz,
+    robfig: Option<String>,
     /// Two where both day fields are restricted: crontab fires when either matches.
     walks: Arc<[cron::Schedule]>,
     /// Minute or hour begins with `*`: such a schedule follows elapsed time through a clock change, others the clock.
@@ -97,6 +98,9 @@ impl Schedule {
         let [minutes, hours, days, months, weekdays] = sets.as_slice() else {
             return Err("has too few fields".to_owned());
         };
+        // A field that begins with a star restricts together with the other one; two that do not, either of them.
+        let either = !day.starts_with('*') && !weekday.starts_with('*');
+        let robfig = robfig([minute, hour, day, month, weekday], days, weekdays, either);
         let weekdays: BTreeSet<u32> = weekdays.iter().map(|day| day % 7).collect();
         let any = "*".to_owned();
         let days = if day == "*" {
@@ -109,8 +113,6 @@ impl Schedule {
         } else {
             quartz(&weekdays)
         };
-        // A field that begins with a star restricts together with the other one; two that do not, either of them.
-        let either = !day.starts_with('*') && !weekday.starts_with('*');
         let pairs = if either {
             vec![(days, any.clone()), (any, weekdays)]
         } else {
@@ -132,6 +134,7 @@ impl Schedule {
         let schedule = Self {
             crontab: words.join(" "),
             zone,
+            robfig,
             walks,
             is_interval: minute.starts_with('*') || hour.starts_with('*'),
         };
@@ -143,6 +146,25 @@ impl Schedule {
             return Err("never fires: there is no such day".to_owned());
         }
         Ok(schedule)
+    }
+
+    /// The five fields as they were written, one space between them.
+    #[must_use]
+    pub fn crontab(&self) -> &str {
+        &self.crontab
+    }
+
+    /// The zone in which they are meant.
+    #[must_use]
+    pub fn zone(&self) -> Tz {
+        self.zone
+    }
+
+    /// The five fields as robfig/cron reads the same days in them, which Kubernetes and others in Go use; none where it
+    /// has no words for these days.
+    #[must_use]
+    pub fn robfig(&self) -> Option<&str> {
+        self.robfig.as_deref()
     }
 
     /// The first fire time strictly after `now`; none beyond the year 2100.
@@ -353,6 +375,33 @@ impl Field {
     }
 }
 
+/// See [`Schedule::robfig`]. There Sunday is 0 and never 7, and both day fields have to match only where one is `*`: a star
+/// with a step is a restriction like any other, and one of two restrictions is enough.
+fn robfig(
+    [minute, hour, day, month, weekday]: [&str; 5],
+    days: &BTreeSet<u32>,
+    weekdays: &BTreeSet<u32>,
+    either: bool,
+) -> Option<String> {
+    let weekdays: BTreeSet<u32> = weekdays.iter().map(|day| day % 7).collect();
+    let (all_days, all_weekdays) = (days.len() == 31, weekdays.len() == 7);
+    let (day, weekday) = match (all_days, all_weekdays) {
+        (true, true) => ("*", "*".to_owned()),
+        (true, _) | (_, true) if either => ("*", "*".to_owned()),
+        (_, true) => (day, "*".to_owned()),
+        (false, false) if !either => return None,
+        (_, false) => {
+            let weekday = if weekday.contains('7') {
+                listed(&weekdays)
+            } else {
+                weekday.to_owned()
+            };
+            (if all_days { "*" } else { day }, weekday)
+        }
+    };
+    Some(format!("{minute} {hour} {day} {month} {weekday}"))
+}
+
 fn listed(set: &BTreeSet<u32>) -> String {
     let numbers: Vec<String> = set.iter().map(u32::to_string).collect();
     numbers.join(",")
@@ -419,6 +468,39 @@ mod tests {
             fires("0 0 */2 * 5", Tz::UTC, from, 3),
             ["13 00:00+00:00", "27 00:00+00:00", "11 00:00+00:00"]
         );
+    }
+
+    #[test]
+    fn robfig_is_given_fields_that_it_reads_in_the_same_way_or_none() {
+        for (crontab, expected) in [
+            ("*/20  * * * *", Some("*/20 * * * *")),
+            (
+                "0 8-18/2 * jan,6-12 mon-fri",
+                Some("0 8-18/2 * jan,6-12 mon-fri"),
+            ),
+            ("0 0 * * 7", Some("0 0 * * 0")),
+            ("0 0 * * 5-7", Some("0 0 * * 0,5,6")),
+            ("0 0 * * 2-7/2", Some("0 0 * * 2,4,6")),
+            ("0 0 * * */2", Some("0 0 * * */2")),
+            ("0 0 */2 * *", Some("0 0 */2 * *")),
+            // Either is enough, for both.
+            ("0 0 13 * 5", Some("0 0 13 * 5")),
+            ("0 0 13,*/2 * 7", Some("0 0 13,*/2 * 0")),
+            // One is no restriction: a star, which is none in robfig's eyes either.
+            ("0 0 */1 * 5", Some("0 0 * * 5")),
+            ("0 0 *,3 * 5", Some("0 0 * * 5")),
+            ("0 0 13 * */1", Some("0 0 13 * *")),
+            // Either is enough, and one is every day.
+            ("0 0 1-31 * 5", Some("0 0 * * *")),
+            ("0 0 13 * 1-7", Some("0 0 * * *")),
+            ("0 0 3,* * 5", Some("0 0 * * *")),
+            // Both have to match.
+            ("0 0 */2 * 5", None),
+            ("0 0 1-7 * */2", None),
+        ] {
+            let schedule = Schedule::parse(crontab, Tz::UTC).unwrap();
+            assert_eq!(schedule.robfig(), expected, "{crontab}");
+        }
     }
 
     #[test]
@@ -577,6 +659,21 @@ mod tests {
             })
     }
 
+    /// Every form that a day field has, stars in the middle of a list among them.
+    fn day_field(first: u32, last: u32) -> impl Strategy<Value = String> {
+        let item = prop_oneof![
+            Just("*".to_owned()),
+            (1..=last).prop_map(|step| format!("*/{step}")),
+            (first..=last).prop_map(|value| value.to_string()),
+            (first..=last, first..=last, 1_u32..4).prop_map(|(a, b, step)| format!(
+                "{}-{}/{step}",
+                a.min(b),
+                a.max(b)
+            )),
+        ];
+        prop::collection::vec(item, 1..3).prop_map(|items| items.join(","))
+    }
+
     proptest! {
         #[test]
         fn fires_when_croner_does(crontab in crontab(), start in 1_760_000_000_i64..1_860_000_000) {
@@ -589,6 +686,26 @@ mod tests {
                 prop_assert_eq!(ours.next_after(now), Some(expected), "{} after {}", crontab, now);
                 prop_assert_eq!(ours.previous_before(expected + TimeDelta::seconds(1)), Some(expected));
                 now = expected;
+            }
+        }
+
+        // Of day fields croner thinks as robfig does, but for the 7 that it knows as well.
+        #[test]
+        fn what_robfig_is_given_fires_when_we_do(
+            day in day_field(1, 31), weekday in day_field(0, 7), start in 1_760_000_000_i64..1_860_000_000,
+        ) {
+            let crontab = format!("0 0 {day} * {weekday}");
+            let ours = Schedule::parse(&crontab, Tz::UTC).unwrap();
+            if let Some(text) = ours.robfig() {
+                let weekday = text.rsplit(' ').next().unwrap();
+                prop_assert!(!weekday.contains('7'), "{}", text);
+                let oracle: croner::Cron = text.parse().unwrap();
+                let mut now = DateTime::from_timestamp(start, 0).unwrap();
+                for _ in 0..20 {
+                    let expected = oracle.find_next_occurrence(&now, false).unwrap();
+                    prop_assert_eq!(ours.next_after(now), Some(expected), "{} as {}", crontab, text);
+                    now = expected;
+                }
             }
         }
 

@@ -557,6 +557,46 @@ fn each_secret_of_the_same_name_has_a_key_of_its_own_that_the_output_explains() 
     }
 }
 
+/// Where nothing is a variable, and nothing comes in: all secrets are files.
+const SECRETS_IN_FILES: &str = r#"
+[[probe]]
+name = "p"
+sender = "s"
+mailbox = "m"
+to = "a@example.org"
+schedule = "SCHEDULE"
+[sender.s]
+type = "brevo"
+api_key = { file = "/run/secrets/brevo" }
+from = "b@example.org"
+[mailbox.m]
+type = "imap"
+host = "mail.example.org"
+username = "a@example.org"
+password = { file = "/run/secrets/imap" }
+[serve]
+listen = "0.0.0.0:9797"
+"#;
+
+#[test]
+fn the_job_runs_when_the_config_says_also_where_kubernetes_reads_crontabs_otherwise() {
+    let with = |schedule: &str| config_of(&SECRETS_IN_FILES.replace("SCHEDULE", schedule));
+    let (_directory, path) = with("0 6 * * 5-7\"\ntimezone = \"Europe/Berlin");
+    let manifests = printed_for(&path, &["kubernetes"]);
+    let expected = "  schedule: \"0 6 * * 0,5,6\"\n  timeZone: Europe/Berlin\n";
+    assert!(manifests.contains(expected), "{manifests}");
+
+    let (_directory, path) = with("0 6 */2 * 5");
+    let all = ["generate", "kubernetes", "--config", path.to_str().unwrap()];
+    let ran = run(&all);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
+    let said = "`schedule = \"0 6 */2 * 5\"` asks for days of the month that are also such weekdays, and a CronJob \
+                would run on either\nhint: make one of the two fields `*`, or have";
+    assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    // The scheduler is ours.
+    printed_for(&path, &["kubernetes", "--serve"]);
+}
+
 #[test]
 fn the_pods_run_the_image_that_is_named_or_the_one_of_this_version() {
     let (_directory, serving) = serving();
