@@ -4,7 +4,7 @@ use super::mounts::Mounts;
 use super::network::Ports;
 use super::pod::{PORT, pod};
 use super::timing::OVERRUN;
-use super::yaml::{Node, map, texts};
+use super::yaml::{Node, map, owned, texts};
 use crate::config::plan::{Plan, SecretSource};
 use crate::probe::schedule::Schedule;
 use data_encoding::HEXLOWER;
@@ -263,22 +263,20 @@ fn network_policy(plan: &Plan, workload: Workload) -> Node {
     let udp = dns.iter().map(|one| port("UDP", *one));
     let tcp = dns.union(&tcp).map(|one| port("TCP", *one));
     let ports: Vec<Node> = udp.chain(tcp).collect();
-    let ingress = match workload {
-        Workload::CronJob => Vec::new(),
-        Workload::Deployment => {
-            let http = vec![port("TCP", plan.serve.listen.port())];
-            vec![map([("ports", http.into())])]
-        }
-    };
-    let spec = map([
+    let mut spec = vec![
         ("podSelector", map([("matchLabels", labels())])),
         ("policyTypes", texts(["Ingress", "Egress"])),
-        ("ingress", ingress.into()),
-        ("egress", vec![map([("ports", ports.into())])].into()),
-    ]);
+    ];
+    // Named above and not here, nothing comes in. An empty list would say the same, but the API server drops it, which
+    // Terraform takes for a fault.
+    if workload == Workload::Deployment {
+        let http = vec![port("TCP", plan.serve.listen.port())];
+        spec.push(("ingress", vec![map([("ports", http.into())])].into()));
+    }
+    spec.push(("egress", vec![map([("ports", ports.into())])].into()));
     object(
         "networking.k8s.io/v1",
         "NetworkPolicy",
-        vec![("spec".to_owned(), spec)],
+        vec![("spec".to_owned(), owned(spec))],
     )
 }

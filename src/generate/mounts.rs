@@ -80,7 +80,7 @@ impl<'p> Mounts<'p> {
     }
 
     /// `env` of the container.
-    pub(super) fn variables(&self) -> Node {
+    pub(super) fn variables(&self) -> Vec<Node> {
         let variable = |(name, key): &(&str, String)| {
             let key = map([("name", NAME.into()), ("key", key.as_str().into())]);
             map([
@@ -88,7 +88,7 @@ impl<'p> Mounts<'p> {
                 ("valueFrom", map([("secretKeyRef", key)])),
             ])
         };
-        Node::List(self.variables.iter().map(variable).collect())
+        self.variables.iter().map(variable).collect()
     }
 
     /// `volumeMounts` of the container, and `volumes` of its pod: the config, secrets that are files, and what else the

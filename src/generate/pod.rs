@@ -3,7 +3,7 @@
 use super::kubernetes::{NAME, Workload};
 use super::mounts::Mounts;
 use super::resources::Resources;
-use super::yaml::{Node, map, texts};
+use super::yaml::{Node, map, owned, texts};
 use crate::config::plan::Plan;
 
 /// The port of HTTP, as Service and ServiceMonitor know it.
@@ -80,8 +80,11 @@ fn container(
         ("name", NAME.into()),
         ("image", image.into()),
         ("args", texts(arguments.iter().copied())),
-        ("env", mounts.variables()),
     ];
+    let variables = mounts.variables();
+    if !variables.is_empty() {
+        spec.push(("env", variables.into()));
+    }
     if workload == Workload::Deployment {
         let port = map([
             ("name", PORT.into()),
@@ -134,11 +137,6 @@ fn health() -> [(&'static str, Node); 3] {
             ]),
         ),
     ]
-}
-
-fn owned(pairs: Vec<(&str, Node)>) -> Node {
-    let pairs = pairs.into_iter().map(|(key, node)| (key.to_owned(), node));
-    Node::Map(pairs.collect())
 }
 
 fn resources(plan: &Plan) -> Node {

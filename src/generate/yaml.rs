@@ -57,6 +57,12 @@ pub(super) fn map<const N: usize>(pairs: [(&str, Node); N]) -> Node {
     )
 }
 
+/// A map of pairs that were collected.
+pub(super) fn owned(pairs: Vec<(&str, Node)>) -> Node {
+    let pairs = pairs.into_iter().map(|(key, node)| (key.to_owned(), node));
+    Node::Map(pairs.collect())
+}
+
 /// A list of strings.
 pub(super) fn texts<'t>(items: impl IntoIterator<Item = &'t str>) -> Node {
     Node::List(items.into_iter().map(Node::from).collect())

@@ -557,7 +557,7 @@ fn each_secret_of_the_same_name_has_a_key_of_its_own_that_the_output_explains() 
     }
 }
 
-/// Where nothing is a variable, and nothing comes in: all secrets are files.
+/// Where nothing is a variable, and nothing comes in: what could leave lists empty.
 const SECRETS_IN_FILES: &str = r#"
 [[probe]]
 name = "p"
@@ -577,6 +577,33 @@ password = { file = "/run/secrets/imap" }
 [serve]
 listen = "0.0.0.0:9797"
 "#;
+
+#[test]
+fn no_object_has_an_empty_list_which_terraform_would_take_for_a_fault_of_the_cluster() {
+    let config = SECRETS_IN_FILES.replace("SCHEDULE", "*/20 * * * *");
+    let (_directory, path) = config_of(&config);
+    for arguments in [&["kubernetes"][..], &["kubernetes", "--serve"]] {
+        let manifests = printed_for(&path, arguments);
+        assert!(manifests.contains("kind: NetworkPolicy\n"), "{manifests}");
+        assert!(!manifests.contains("[]"), "{manifests}");
+    }
+    // Nothing comes in to a job: the policy is about what comes in, and lets in nothing.
+    let manifests = printed_for(&path, &["kubernetes"]);
+    assert!(manifests.contains("    - Ingress\n"), "{manifests}");
+    assert!(!manifests.contains("ingress:"), "{manifests}");
+    let (_directory, serving) = serving();
+    for manifests in [
+        generated(&["kubernetes"]),
+        printed_for(&serving, &["kubernetes", "--serve"]),
+    ] {
+        // The example's own, in the ConfigMap, are comments.
+        let lines = manifests.lines().map(str::trim);
+        let empty: Vec<&str> = lines
+            .filter(|line| line.contains("[]") && !line.starts_with('#'))
+            .collect();
+        assert_eq!(empty, Vec::<&str>::new());
+    }
+}
 
 #[test]
 fn the_job_runs_when_the_config_says_also_where_kubernetes_reads_crontabs_otherwise() {
