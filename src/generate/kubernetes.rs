@@ -10,6 +10,7 @@ use crate::probe::schedule::Schedule;
 use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 /// Of every object, the Secret and the ConfigMap of the config among them.
@@ -58,15 +59,15 @@ pub enum ManifestError {
         "error: {0}: a secret stands in the file, and would stand in the ConfigMap\nhint: write {{ env = \"NAME\" }}, and put it into the Secret `mailprobe`"
     )]
     LiteralSecret(String),
-    /// What a relative path leads to depends on where the program was started, and a mount needs a place.
+    /// What a relative path leads to depends on where the program was started, and a mount needs a directory of its own.
     #[error(
-        "error: {path}: relative paths, which nothing can be mounted at in a pod: {relative}\nhint: write the whole path that the file shall have in the pod, such as `/run/secrets/imap/password`"
+        "error: {path}: paths at which nothing can be mounted in a pod: {unmountable}\nhint: write the whole path that the file shall have in the pod, such as `/run/secrets/imap/password`: in a directory below `/etc` or `/run`, not in these themselves, and apart from `state_dir`"
     )]
-    RelativePaths {
+    Unmountable {
         /// The config.
         path: String,
         /// The paths.
-        relative: String,
+        unmountable: String,
     },
     /// `serve` on a loopback address.
     #[error(
@@ -98,15 +99,22 @@ pub fn kubernetes(
     let mounts = Mounts::of(plan);
     let state = plan.serve.state_dir.as_deref();
     let state = state.filter(|_| workload == Workload::Deployment);
-    let mut relative = mounts.relative();
-    relative.extend(state.filter(|directory| !directory.is_absolute()));
-    if !relative.is_empty() {
-        let relative: Vec<String> = relative
+    let mut unmountable = mounts.unmountable();
+    // The history is written, and what is mounted for files can only be read.
+    let is_read_only = |state: &Path| {
+        mounts
+            .directories()
+            .iter()
+            .any(|one| state.starts_with(one))
+    };
+    unmountable.extend(state.filter(|state| !state.is_absolute() || is_read_only(state)));
+    if !unmountable.is_empty() {
+        let unmountable: Vec<String> = unmountable
             .iter()
             .map(|path| format!("`{}`", path.to_string_lossy().escape_debug()))
             .collect();
-        let relative = relative.join(", ");
-        return Err(ManifestError::RelativePaths { path, relative });
+        let unmountable = unmountable.join(", ");
+        return Err(ManifestError::Unmountable { path, unmountable });
     }
     let mut objects = vec![service_account(), config_map(config)];
     let mut comment = mounts.comment();

@@ -8,6 +8,8 @@ use std::path::{Component, Path, PathBuf};
 
 /// Where the config is mounted.
 const CONFIG: &str = "/etc/mailprobe/mailprobe.toml";
+/// Directories that the cluster and the container's runtime have files of their own in.
+const NOT_OURS: [&str; 4] = ["/", "/dev", "/etc", "/run"];
 /// The ConfigMap of what the config names besides secrets.
 const FILES: &str = "mailprobe-files";
 
@@ -47,14 +49,43 @@ impl<'p> Mounts<'p> {
         }
     }
 
-    /// The paths that no file can be mounted at.
-    pub(super) fn relative(&self) -> Vec<&'p Path> {
-        let all = self
+    /// The paths that no file can be mounted at: relative ones, those in a directory that is not ours to hide, and those
+    /// through names that Kubernetes keeps for itself.
+    pub(super) fn unmountable(&self) -> Vec<&'p Path> {
+        let is_reserved = |part: Component<'_>| {
+            let name = part.as_os_str();
+            name.as_encoded_bytes().starts_with(b"..")
+        };
+        let is_mountable = |path: &Path| {
+            path.parent()
+                .is_some_and(|parent| NOT_OURS.iter().all(|one| parent != Path::new(one)))
+                && path.is_absolute()
+                && !path.components().any(is_reserved)
+        };
+        let all = self.secrets.iter().chain(&self.files);
+        all.map(|(path, _)| *path)
+            .filter(|path| !is_mountable(path))
+            .collect()
+    }
+
+    /// The directories that are mounted, all read-only: that of each file, but for those that lie below another of them.
+    pub(super) fn directories(&self) -> Vec<&'p Path> {
+        let paths = self
             .secrets
             .iter()
             .chain(&self.files)
             .map(|(path, _)| *path);
-        all.filter(|path| !path.is_absolute()).collect()
+        let paths = paths.chain([Path::new(CONFIG)]);
+        // In order: what lies below a directory comes right behind it.
+        let parents: BTreeSet<&Path> = paths.filter_map(Path::parent).collect();
+        let mut directories: Vec<&Path> = Vec::new();
+        for parent in parents {
+            let above = directories.last();
+            if above.is_none_or(|above| !parent.starts_with(above)) {
+                directories.push(parent);
+            }
+        }
+        directories
     }
 
     /// For who makes the Secret, in lines of comments: which key is what.
@@ -92,34 +123,53 @@ impl<'p> Mounts<'p> {
     }
 
     /// `volumeMounts` of the container, and `volumes` of its pod: the config, secrets that are files, and what else the
-    /// config names.
+    /// config names. Whole directories, as a file that is mounted alone (`subPath`) stays what it was when its Secret
+    /// changes; and one volume for each with all that lies below it, as nothing can be mounted within one.
     pub(super) fn volumes(&self) -> (Vec<Node>, Vec<Node>) {
-        let mount = |volume: &str, path: &str, key: &str| {
-            map([
-                ("name", volume.into()),
-                ("mountPath", path.into()),
-                ("subPath", key.into()),
+        let config = [(Path::new(CONFIG), "mailprobe.toml".to_owned())];
+        let (mut mounts, mut volumes) = (Vec::new(), Vec::new());
+        for (number, directory) in (1..).zip(self.directories()) {
+            let name = format!("files-{number}");
+            let sources: Vec<Node> = [
+                ("configMap", NAME, config.as_slice()),
+                ("secret", NAME, &self.secrets),
+                ("configMap", FILES, &self.files),
+            ]
+            .into_iter()
+            .filter_map(|(kind, object, files)| {
+                let items = items(directory, files);
+                let is_there = !items.is_empty();
+                let source = map([("name", object.into()), ("items", items.into())]);
+                is_there.then(|| map([(kind, source)]))
+            })
+            .collect();
+            mounts.push(map([
+                ("name", name.as_str().into()),
+                ("mountPath", directory.to_string_lossy().as_ref().into()),
                 ("readOnly", true.into()),
-            ])
-        };
-        let config_map = |name: &str| ("configMap", map([("name", name.into())]));
-        let mut mounts = vec![mount("config", CONFIG, "mailprobe.toml")];
-        let mut volumes = vec![map([("name", "config".into()), config_map(NAME)])];
-        for (path, key) in &self.secrets {
-            mounts.push(mount("secrets", &path.to_string_lossy(), key));
-        }
-        if !self.secrets.is_empty() {
-            let secret = map([("secretName", NAME.into())]);
-            volumes.push(map([("name", "secrets".into()), ("secret", secret)]));
-        }
-        for (path, key) in &self.files {
-            mounts.push(mount("files", &path.to_string_lossy(), key));
-        }
-        if !self.files.is_empty() {
-            volumes.push(map([("name", "files".into()), config_map(FILES)]));
+            ]));
+            volumes.push(map([
+                ("name", name.into()),
+                ("projected", map([("sources", sources.into())])),
+            ]));
         }
         (mounts, volumes)
     }
+}
+
+/// Those of the files that lie below this directory: the key of each, and its path from there.
+fn items(directory: &Path, files: &[(&Path, String)]) -> Vec<Node> {
+    let below = files
+        .iter()
+        .filter_map(|(path, key)| Some((path.strip_prefix(directory).ok()?, key)));
+    below
+        .map(|(path, key)| {
+            map([
+                ("key", key.as_str().into()),
+                ("path", path.to_string_lossy().as_ref().into()),
+            ])
+        })
+        .collect()
 }
 
 /// The names in a path, from the root on.

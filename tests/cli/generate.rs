@@ -504,7 +504,27 @@ fn a_config_that_does_not_fit_into_one_job_or_into_a_config_map_says_so() {
 
 #[test]
 fn each_secret_of_the_same_name_has_a_key_of_its_own_that_the_output_explains() {
+    let (_directory, path) = config_of(&with_files(""));
+    let manifests = printed_for(&path, &["kubernetes"]);
+    let comment = "\
+# Yours to make: the Secret `mailprobe`, with these keys.
+#   UPTIME_KUMA_PUSH_URL: variable UPTIME_KUMA_PUSH_URL
+#   token-key: /etc/mailprobe/secrets/token-key
+#   brevo-password: /run/secrets/brevo/password
+#   imap-password: /run/secrets/imap/password
+# Yours to make: the ConfigMap `mailprobe-files`, with these keys.
+#   ca.pem: /etc/ssl/inside/ca.pem
+";
+    assert!(manifests.starts_with(comment), "{manifests}");
+}
+
+/// The example with files in several directories, one of them below the config's.
+fn with_files(settings: &str) -> String {
     let config = generate::EXAMPLE_CONFIG
+        .replace(
+            "#token_key = { env = \"MAILPROBE_TOKEN_KEY\" }",
+            "token_key = { file = \"/etc/mailprobe/secrets/token-key\" }",
+        )
         .replace(
             "{ env = \"BREVO_API_KEY\" }",
             "{ file = \"/run/secrets/brevo/password\" }",
@@ -513,47 +533,66 @@ fn each_secret_of_the_same_name_has_a_key_of_its_own_that_the_output_explains() 
             "{ env = \"EMAIL_MONITOR_IMAP_PASSWORD\" }",
             "{ file = \"/run/secrets/imap/password\" }\nca_file = \"/etc/ssl/inside/ca.pem\"",
         );
-    let (_directory, path) = config_of(&config);
-    for arguments in [&["kubernetes"][..], &["kubernetes", "--serve"]] {
-        let (_directory, serving) = config_of(&format!(
-            "{config}[serve]\nlisten = \"0.0.0.0:9000\"\nstate_dir = \"/var/lib/history\"\n"
-        ));
-        let path = if arguments.len() == 1 {
-            &path
-        } else {
-            &serving
-        };
-        let manifests = printed_for(path, arguments);
-        let comment = "\
-# Yours to make: the Secret `mailprobe`, with these keys.
-#   UPTIME_KUMA_PUSH_URL: variable UPTIME_KUMA_PUSH_URL
-#   brevo-password: /run/secrets/brevo/password
-#   imap-password: /run/secrets/imap/password
-# Yours to make: the ConfigMap `mailprobe-files`, with these keys.
-#   ca.pem: /etc/ssl/inside/ca.pem
-";
-        assert!(manifests.starts_with(comment), "{manifests}");
-        let mounts: Vec<(&str, &str)> = manifests
-            .split("mountPath: ")
-            .skip(1)
-            .filter_map(|rest| {
-                let (path, rest) = rest.split_once('\n')?;
-                let (key, _) = rest
-                    .trim_start()
-                    .strip_prefix("subPath: ")?
-                    .split_once('\n')?;
-                Some((path, key))
-            })
-            .collect();
-        assert_eq!(
-            mounts,
-            [
-                ("/etc/mailprobe/mailprobe.toml", "mailprobe.toml"),
-                ("/run/secrets/brevo/password", "brevo-password"),
-                ("/run/secrets/imap/password", "imap-password"),
-                ("/etc/ssl/inside/ca.pem", "ca.pem"),
-            ]
-        );
+    format!("{config}{settings}")
+}
+
+/// Each directory that a container has mounted, with what is mounted there, in words without their indent.
+fn mounted(manifests: &str) -> Vec<(String, String)> {
+    let (_, mounts) = manifests.split_once(" volumeMounts:\n").unwrap();
+    let (mounts, volumes) = mounts.split_once(" volumes:\n").unwrap();
+    let (volumes, _) = volumes.split_once("---\n").unwrap();
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let volumes = words(volumes);
+    let volumes: Vec<&str> = volumes.split("- name: ").skip(1).collect();
+    let mounts = words(mounts);
+    let mounts: Vec<&str> = mounts.split("- name: ").skip(1).collect();
+    assert_eq!(mounts.len(), volumes.len(), "{manifests}");
+    let found = mounts.iter().map(|mount| {
+        let (name, path) = mount.split_once(" mountPath: ").unwrap();
+        let volume = volumes
+            .iter()
+            .find_map(|volume| volume.strip_prefix(name)?.strip_prefix(' '));
+        (path.trim().to_owned(), volume.unwrap().trim().to_owned())
+    });
+    found.collect()
+}
+
+#[test]
+fn files_are_mounted_by_whole_directories_so_that_a_renewed_secret_reaches_the_pod() {
+    let serve = "[serve]\nlisten = \"0.0.0.0:9000\"\nstate_dir = \"/var/lib/history\"\n";
+    let (_directory, path) = config_of(&with_files(serve));
+    let job = printed_for(&path, &["kubernetes"]);
+    let scheduler = printed_for(&path, &["kubernetes", "--serve"]);
+    let read_only = |path: &str| format!("{path} readOnly: true");
+    let files = [
+        (
+            read_only("/etc/mailprobe"),
+            "projected: sources: \
+             - configMap: name: mailprobe items: - key: mailprobe.toml path: mailprobe.toml \
+             - secret: name: mailprobe items: - key: token-key path: secrets/token-key",
+        ),
+        (
+            read_only("/etc/ssl/inside"),
+            "projected: sources: - configMap: name: mailprobe-files items: - key: ca.pem path: ca.pem",
+        ),
+        (
+            read_only("/run/secrets/brevo"),
+            "projected: sources: - secret: name: mailprobe items: - key: brevo-password path: password",
+        ),
+        (
+            read_only("/run/secrets/imap"),
+            "projected: sources: - secret: name: mailprobe items: - key: imap-password path: password",
+        ),
+    ];
+    let files: Vec<_> = files
+        .into_iter()
+        .map(|(path, volume)| (path, volume.to_owned()))
+        .collect();
+    assert_eq!(mounted(&job), files);
+    let history = ("/var/lib/history".to_owned(), "emptyDir: {}".to_owned());
+    assert_eq!(mounted(&scheduler), [files, vec![history]].concat());
+    for manifests in [job, scheduler] {
+        assert!(!manifests.contains("subPath"), "{manifests}");
     }
 }
 
@@ -698,6 +737,35 @@ fn a_config_that_a_pod_cannot_use_says_so() {
         said.contains("pod: `secrets/rel`, `ca.pem`, `history`\n"),
         "{said}"
     );
+    // A mount would hide what the cluster has there, or lie within another, which is read-only.
+    for unmountable in [
+        "/password",
+        "/etc/password",
+        "/run/password",
+        "/run/secrets/../password",
+    ] {
+        let file = format!("{{ file = \"{unmountable}\" }}");
+        let said = refused(&example.replace("{ env = \"BREVO_API_KEY\" }", &file), &[]);
+        assert!(said.contains(&format!("pod: `{unmountable}`\n")), "{said}");
+    }
+    for state in [
+        "/run/secrets",
+        "/run/secrets/history",
+        "/etc/mailprobe/history",
+    ] {
+        let serve = format!("[serve]\nlisten = \"0.0.0.0:9000\"\nstate_dir = \"{state}\"");
+        let config = example
+            .replace(
+                "{ env = \"BREVO_API_KEY\" }",
+                "{ file = \"/run/secrets/key\" }",
+            )
+            .replace("#[serve]", &serve);
+        let said = refused(&config, &["--serve"]);
+        assert!(said.contains(&format!("pod: `{state}`\n")), "{said}");
+        // The job has no history.
+        let (_directory, path) = config_of(&config);
+        printed_for(&path, &["kubernetes"]);
+    }
     let said = refused(example, &["--serve"]);
     assert!(said.contains("listens on 127.0.0.1:9797"), "{said}");
     assert!(

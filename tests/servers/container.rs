@@ -5,6 +5,7 @@ use crate::common::alone::on_loopback_alone;
 use crate::common::image::{USER, in_the_image, rootfs};
 use crate::common::process::{open_to_all, owned_directory, run};
 use crate::common::{API_KEY, KUMA_TOKEN, Outcome, PASSWORD, SECRETS, Site};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -48,12 +49,19 @@ fn measured(mounts: &[(&Path, &str)], arguments: &[&str], peak: &Path) -> Comman
     command
 }
 
-/// The config of the site, with its secrets in files that only the image's user may read, as a cluster mounts them.
+/// The config of the site, with its secrets in files that only the image's user may read, as a cluster mounts them: links
+/// through `..data`, which points at another directory as soon as a Secret changes.
 fn mounted(site: &Site) -> PathBuf {
-    let directory = site.path().join("etc-mailprobe");
+    let mounted = site.path().join("etc-mailprobe");
+    let directory = mounted.join("..2026_11_25_12_00_00.1");
     let secrets = directory.join("secrets");
     std::fs::create_dir_all(&secrets).unwrap();
+    open_to_all(&mounted);
     open_to_all(&directory);
+    symlink(directory.file_name().unwrap(), mounted.join("..data")).unwrap();
+    for name in ["mailprobe.toml", "ca.pem", "secrets"] {
+        symlink(Path::new("..data").join(name), mounted.join(name)).unwrap();
+    }
     let mut text = std::fs::read_to_string(site.config()).unwrap();
     let kuma = format!("http://127.0.0.1:{}/api/push/{KUMA_TOKEN}", site.kuma_port);
     for (variable, value) in [
@@ -74,7 +82,7 @@ fn mounted(site: &Site) -> PathBuf {
     text = text.replace(authority.to_str().unwrap(), "/etc/mailprobe/ca.pem");
     std::fs::copy(authority, directory.join("ca.pem")).unwrap();
     std::fs::write(directory.join("mailprobe.toml"), text).unwrap();
-    directory
+    mounted
 }
 
 /// The memory in KiB that the CronJob asks the cluster for.

@@ -209,9 +209,9 @@ fn the_readmes_combination_is_rendered_with_what_is_generated_from_an_own_config
     let image = format!("image: {pushed}\n");
     for part in [
         image.as_str(),
-        "subPath: submission-password\n",
-        "subPath: imap-password\n",
-        "subPath: ca.pem\n",
+        "- key: submission-password\n                path: password\n",
+        "- key: imap-password\n                path: password\n",
+        "- key: ca.pem\n                path: ca.pem\n",
         "containerPort: 9000\n",
         "namespace: monitoring\n",
     ] {
