@@ -363,13 +363,27 @@ fn every_alert_has_its_place_in_the_runbook() {
 fn the_deadlines_of_the_job_and_of_the_unit_agree_with_the_config() {
     let plan = load_without_secrets(&root().join("deploy/mailprobe.toml")).unwrap();
     let timeout = plan.probes[0].timeout.as_secs();
+    let schedule = &plan.probes[0].schedule;
+    assert_eq!(schedule.crontab(), "*/20 * * * *");
     let manifests = generated(&["kubernetes"]);
     assert!(manifests.contains(&format!("activeDeadlineSeconds: {}\n", timeout + 150)));
     assert!(manifests.contains("schedule: \"*/20 * * * *\"\n"));
     let deploy = |name: &str| std::fs::read_to_string(root().join("deploy").join(name)).unwrap();
     let unit = deploy("systemd/mailprobe-run.service");
     assert!(unit.contains(&format!("\nTimeoutStartSec={}\n", timeout + 150)));
-    assert!(deploy("systemd/mailprobe-run.timer").contains("\nOnCalendar=*:0/20\n"));
+    // Without a zone it would be the machine's.
+    let calendar = format!("\nOnCalendar=*:0/20 {}\n", schedule.zone());
+    assert!(deploy("systemd/mailprobe-run.timer").contains(&calendar));
+
+    // For another timeout the README has the unit told what the Job is told.
+    let longer = generate::EXAMPLE_CONFIG.replace("timeout = \"15m\"", "timeout = \"30m\"");
+    let (_directory, path) = config_of(&longer);
+    let manifests = printed_for(&path, &["kubernetes"]);
+    let (_, deadline) = manifests.split_once("activeDeadlineSeconds: ").unwrap();
+    let (deadline, _) = deadline.split_once('\n').unwrap();
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.contains("`timeout = \"30m\"`"));
+    assert!(readme.contains(&format!("\nTimeoutStartSec={deadline}\n")));
 }
 
 /// What requests and limits say in these manifests: processor, memory, and the most memory.
