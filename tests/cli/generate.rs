@@ -532,6 +532,33 @@ fn each_secret_of_the_same_name_has_a_key_of_its_own_that_the_output_explains() 
     assert!(manifests.starts_with(comment), "{manifests}");
 }
 
+#[test]
+fn the_secrets_from_vault_have_every_key_that_the_scheduler_asks_for() {
+    let deploy = root().join("deploy/kubernetes");
+    let read = |name: &str| std::fs::read_to_string(deploy.join(name)).unwrap();
+    let manifests = read("overlays/serve/mailprobe.yaml");
+    let mut asked: Vec<&str> = manifests
+        .lines()
+        .filter_map(|line| line.strip_prefix("#   ")?.split_once(": variable "))
+        .map(|(key, _)| key)
+        .collect();
+    asked.sort_unstable();
+    assert!(asked.contains(&"MAILPROBE_API_TOKEN"), "{asked:?}");
+    for form in ["json-map", "base64-json"] {
+        let secret = read(&format!(
+            "components/external-secrets/{form}/external-secret.yaml"
+        ));
+        let (_, data) = secret.split_once("\n      data:\n").unwrap();
+        let (data, _) = data.split_once("\n  data:\n").unwrap();
+        let mut made: Vec<&str> = data
+            .lines()
+            .filter_map(|line| Some(line.trim().split_once(": ")?.0))
+            .collect();
+        made.sort_unstable();
+        assert_eq!(made, asked, "{form}");
+    }
+}
+
 /// The example with files in several directories, one of them below the config's.
 fn with_files(settings: &str) -> String {
     let config = generate::EXAMPLE_CONFIG
