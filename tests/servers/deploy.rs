@@ -32,6 +32,23 @@ fn promtool_and_amtool_find_nothing_wrong_with_the_rules() {
         assert!(said.contains("13 rules found"), "{said}");
     }
     let directory = tempfile::tempdir().unwrap();
+    let readme = std::fs::read_to_string(deploy("../README.md")).unwrap();
+    let (_, scrape) = readme
+        .split_once("```yaml\nscrape_configs:\n  - job_name: mailprobe\n")
+        .unwrap();
+    let (scrape, _) = scrape.split_once("```").unwrap();
+    let config = directory.path().join("prometheus.yml");
+    let text = format!("scrape_configs:\n  - job_name: mailprobe\n{scrape}");
+    std::fs::write(&config, text).unwrap();
+    let said = process::run(
+        Command::new("promtool")
+            .args(["check", "config"])
+            .arg(config),
+    );
+    assert!(
+        said.contains("is valid prometheus config file syntax"),
+        "{said}"
+    );
     let config = directory.path().join("alertmanager.yml");
     let inhibitions = std::fs::read_to_string(deploy("prometheus/alertmanager-inhibitions.yml"));
     let text = format!(
@@ -212,6 +229,13 @@ fn the_readmes_combination_is_rendered_with_what_is_generated_from_an_own_config
     let pushed = concat!("registry.example.org/mailprobe:", env!("CARGO_PKG_VERSION"));
     assert!(readme.contains(&format!("\n$ docker push {pushed}\n")));
     let image = format!("image: {pushed}\n");
+    // On every object, and in no selector: those of a Deployment cannot be changed.
+    let labelled = text.matches("    release: kube-prometheus-stack\n").count();
+    assert_eq!(
+        (labelled, text.matches("\nkind: ").count()),
+        (9, 9),
+        "{text}"
+    );
     for part in [
         image.as_str(),
         "- key: submission-password\n                path: password\n",
