@@ -314,7 +314,10 @@ async fn look_around(stage: Arc<Mutex<Stage>>, logbook: Arc<Logbook>) {
         let begun = Instant::now();
         let now = stage.lock().unwrap_or_else(PoisonError::into_inner).clone();
         logbook.set_surroundings(now.look_around().await);
-        sleep_until(begun + now.plan().serve.listener_interval).await;
+        let interval = now.plan().serve.listener_interval;
+        // It holds connections that a reload may let go of in the meantime.
+        drop(now);
+        sleep_until(begun + interval).await;
     }
 }
 
