@@ -12,7 +12,7 @@ use mailprobe::demo::brevo::Brevo;
 use mailprobe::demo::ca::{Authority, Pem};
 use mailprobe::demo::sinks::Received;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -360,6 +360,27 @@ impl Fleet {
             *counts.entry(kind).or_default() += 1;
         }
         counts
+    }
+
+    /// The scheduler's connections to Dovecot, by their inodes: one that is opened anew has another.
+    pub fn imap_connections(&self) -> BTreeSet<String> {
+        let process = format!("/proc/{}", self.pid());
+        let connections = std::fs::read_to_string(format!("{process}/net/tcp")).unwrap();
+        let remote = format!(":{:04X}", self.dovecot.imaps_port);
+        let sockets: BTreeSet<String> = connections
+            .lines()
+            .skip(1)
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|fields| fields[2].ends_with(&remote))
+            .map(|fields| format!("socket:[{}]", fields[9]))
+            .collect();
+        let descriptors = std::fs::read_dir(format!("{process}/fd")).unwrap();
+        descriptors
+            .flatten()
+            .filter_map(|one| std::fs::read_link(one.path()).ok())
+            .map(|target| target.to_string_lossy().into_owned())
+            .filter(|target| sockets.contains(target))
+            .collect()
     }
 
     /// Messages in a folder of all mailboxes together.

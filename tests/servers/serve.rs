@@ -1,7 +1,13 @@
 //! The scheduler against a real Dovecot and Pushgateway.
 
 use crate::common::fleet::Fleet;
+use crate::common::process::signal;
 use crate::common::wait_until;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Due once a year: a run that is asked for must not meet one of the schedule.
@@ -70,7 +76,7 @@ fn sigterm_ends_a_wait_as_interrupted_within_the_grace_and_leaves_kuma_and_the_r
 #[test]
 #[ignore = "needs servers: run tests/run"]
 fn a_gateway_that_hangs_delays_no_run() {
-    let hanging = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut fleet = Fleet::start(1);
     let sink = format!(
         "[[sink]]\ntype = \"pushgateway\"\nurl = \"http://{}\"\n",
@@ -168,4 +174,204 @@ fn the_gauges_of_the_last_runs_are_after_a_restart_what_they_were() {
     assert_eq!(fleet.stop(), Some(0));
     fleet.serve();
     assert_eq!(gauges(&fleet), before);
+}
+
+/// A gateway that refuses the first push of each group: only who is still there to ask again is heard.
+struct Reluctant {
+    port: u16,
+    taken: Arc<Mutex<Vec<String>>>,
+}
+
+impl Reluctant {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let taken = Arc::<Mutex<Vec<String>>>::default();
+        let noted = Arc::clone(&taken);
+        std::thread::spawn(move || {
+            let mut refused = BTreeSet::new();
+            for client in listener.incoming().map_while(Result::ok) {
+                let Some(path) = request_path(&client) else {
+                    continue;
+                };
+                let status = if refused.insert(path.clone()) {
+                    "503 Service Unavailable"
+                } else {
+                    noted.lock().unwrap().push(path);
+                    "200 OK"
+                };
+                let end = "Content-Length: 0\r\nConnection: close\r\n\r\n";
+                let _ = (&client).write_all(format!("HTTP/1.1 {status}\r\n{end}").as_bytes());
+            }
+        });
+        Self { port, taken }
+    }
+
+    /// The section of a sink that leads here, with this label.
+    fn sink(&self, site: &str) -> String {
+        format!(
+            "[[sink]]\ntype = \"pushgateway\"\nurl = \"http://127.0.0.1:{}\"\nlabels = {{ site = \"{site}\" }}\n",
+            self.port
+        )
+    }
+
+    fn has(&self, probe: &str, site: &str) -> bool {
+        let (probe, site) = (format!("/probe/{probe}"), format!("/site/{site}"));
+        let taken = self.taken.lock().unwrap();
+        taken
+            .iter()
+            .any(|path| path.contains(&probe) && path.contains(&site))
+    }
+}
+
+/// Reads one request to its end.
+fn request_path(client: &TcpStream) -> Option<String> {
+    let mut reader = BufReader::new(client);
+    let mut first = String::new();
+    reader.read_line(&mut first).ok()?;
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        if line.trim_end().is_empty() {
+            break;
+        }
+        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+    }
+    reader.read_exact(&mut vec![0; length]).ok()?;
+    Some(first.split(' ').nth(1)?.to_owned())
+}
+
+/// Asks as somebody who shows this token; the status.
+fn post(fleet: &Fleet, path: &str, token: &str) -> u16 {
+    let mut stream = TcpStream::connect(("127.0.0.1", fleet.http_port)).unwrap();
+    let fields = format!("Host: localhost\r\nAuthorization: Bearer {token}\r\n\r\n");
+    write!(stream, "POST {path} HTTP/1.0\r\n{fields}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// When each probe runs next, by its name.
+fn plans(fleet: &Fleet) -> Vec<(String, String)> {
+    let probes: Value = serde_json::from_str(&fleet.get("/api/probes").unwrap()).unwrap();
+    let probes = probes["probes"].as_array().unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    probes
+        .iter()
+        .map(|probe| (text(&probe["probe"]), text(&probe["next_run_at"])))
+        .collect()
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn a_reload_changes_what_the_config_changes_and_disturbs_nothing_else() {
+    let mut fleet = Fleet::start(3);
+    let gateway = Reluctant::start();
+    let (old, new) = ("the-token-of-before", "the-token-of-after");
+    let serve = |token: &str, site: &str| format!("token = \"{token}\"\n{}", gateway.sink(site));
+    fleet.write_config(3, |_| SOON.to_owned(), &serve(old, "before"));
+    fleet.serve();
+    for probe in 0..3 {
+        assert!(fleet.begins(probe));
+    }
+    until_ended(&fleet, 3);
+    let first = fleet.imap_connections();
+    assert_eq!(first.len(), 6, "{first:?}");
+    let before = plans(&fleet);
+
+    // Another schedule for p1, p9 in the place of p2, box2 without a junk folder, another label of the sink, another token.
+    let later = SOON.replace("0 3 1 1 *", "0 4 1 1 *");
+    let keys = |probe| {
+        if probe == 1 {
+            later.clone()
+        } else {
+            SOON.to_owned()
+        }
+    };
+    fleet.write_config(3, keys, &serve(new, "after"));
+    let config = fleet.path().join("mailprobe.toml");
+    let good = std::fs::read_to_string(&config).unwrap();
+    let good = good.replace("name = \"p2\"", "name = \"p9\"");
+    let user = "username = \"box2@example.org\"\n";
+    let good = good.replace(user, &format!("{user}junk = \"none\"\n"));
+    std::fs::write(&config, &good).unwrap();
+    assert_eq!(post(&fleet, "/-/reload", new), 401);
+    assert_eq!(post(&fleet, "/-/reload", old), 200);
+    let after = plans(&fleet);
+    assert_eq!(after[0], before[0]);
+    assert_eq!((after[1].0.as_str(), after[2].0.as_str()), ("p1", "p9"));
+    assert_eq!(after[1].1.replace("T04:", "T03:"), before[1].1);
+    assert_ne!(after[1].1, before[1].1);
+    assert_eq!(post(&fleet, "/api/probes/p1/run", old), 401);
+    assert_eq!(post(&fleet, "/api/probes/p2/run", new), 404);
+    for probe in ["p0", "p1", "p9"] {
+        wait_until("it may be asked for again", || {
+            let status = post(&fleet, &format!("/api/probes/{probe}/run"), new);
+            (status == 202).then_some(())
+        });
+    }
+    until_ended(&fleet, 6);
+    assert!(fleet.runs().iter().all(|run| run["verdict"] == "delivered"));
+    // Box2 has another one in the place of its two; the four of the others are the same.
+    let connections = wait_until("what no config uses any more is logged out of", || {
+        let now = fleet.imap_connections();
+        (now.len() <= 5).then_some(now)
+    });
+    assert_eq!(
+        connections.intersection(&first).count(),
+        4,
+        "{first:?} {connections:?}"
+    );
+    assert_eq!(connections.len(), 5, "{connections:?}");
+    wait_until("each run is told to the sink of its config", || {
+        let told = |probes: [&str; 3], site| probes.iter().all(|probe| gateway.has(probe, site));
+        let all = told(["p0", "p1", "p2"], "before") && told(["p0", "p1", "p9"], "after");
+        all.then_some(())
+    });
+    assert!(!gateway.has("p9", "before") && !gateway.has("p2", "after"));
+
+    let successful = "mailprobe_config_last_reload_successful";
+    assert_eq!(fleet.sum(successful), 1.0);
+    let bad = good.replace(new, old) + "\n[[probe]]\nname = \"p10\"\n";
+    std::fs::write(&config, bad).unwrap();
+    assert_eq!(post(&fleet, "/-/reload", new), 422);
+    assert_eq!(fleet.sum(successful), 0.0);
+    assert_eq!(plans(&fleet), after);
+    assert_eq!(post(&fleet, "/api/probes/p1/run", old), 401);
+    assert_eq!(fleet.imap_connections(), connections);
+    std::fs::write(&config, good).unwrap();
+    assert_eq!(post(&fleet, "/-/reload", new), 200);
+    assert_eq!(fleet.sum(successful), 1.0);
+    assert_eq!(plans(&fleet), after);
+    assert_eq!(fleet.imap_connections(), connections);
+    assert_eq!(fleet.stop(), Some(0));
+}
+
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn a_run_from_before_a_reload_is_told_to_its_sink_where_sigterm_comes_right_after() {
+    let mut fleet = Fleet::start(1);
+    let gateway = Reluctant::start();
+    fleet.write_config(1, |_| SOON.to_owned(), &gateway.sink("before"));
+    fleet.brevo.state().hold = Duration::from_secs(60);
+    fleet.serve();
+    assert!(fleet.begins(0));
+    wait_until("the message is handed over", || {
+        (fleet.sent() == 1).then_some(())
+    });
+    fleet.write_config(1, |_| SOON.to_owned(), &gateway.sink("after"));
+    signal(fleet.pid(), "HUP");
+    wait_until("the config is read again", || {
+        let log = fleet.log();
+        let mut lines = log.iter().map(Value::to_string);
+        lines
+            .any(|line| line.contains("the config was read again"))
+            .then_some(())
+    });
+    assert_eq!(fleet.stop(), Some(0));
+    assert!(gateway.has("p0", "before"), "{:?}", gateway.taken);
+    assert!(!gateway.has("p0", "after"), "{:?}", gateway.taken);
 }
