@@ -2,23 +2,50 @@
 
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::{PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockWriteGuard};
 
 /// What stands in every output in the place of a secret.
 pub const REDACTED: &str = "<secret>";
 
 /// Shorter values are not searched for in outputs: they would cut up ordinary words.
 const SHORTEST_SEARCHED: usize = 5;
+/// Of each file the last value and the one before are known for as long as the process lives: an answer that quotes the
+/// old one may still be on its way.
+const GENERATIONS: usize = 2;
 
-/// Every known secret in every form that a server might echo, longest first.
+/// Every known secret in every form that a server might echo.
 ///
 /// Process-wide, because the logger is set up before any config is read and outlives it.
-static KNOWN: RwLock<Vec<String>> = RwLock::new(Vec::new());
+static KNOWN: LazyLock<RwLock<Known>> = LazyLock::new(RwLock::default);
+
+/// What one reading of a file gave. A value that is derived from it is known for as long as it is.
+type Generation = Arc<u64>;
+
+#[derive(Default)]
+struct Known {
+    /// Longest first: a short one that is part of a long one would cut it up.
+    forms: Vec<Form>,
+    /// What was read from each file, the latest last.
+    files: HashMap<PathBuf, VecDeque<(String, Generation)>>,
+    generations: u64,
+}
+
+struct Form {
+    text: String,
+    /// The number of its generation; none where it is never forgotten.
+    generation: Option<u64>,
+}
 
 /// A secret value. `Debug`, `Display` and `Serialize` print `<secret>`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+#[derive(Clone)]
+pub struct Secret {
+    value: String,
+    /// None where it is never forgotten.
+    generation: Option<Generation>,
+}
 
 impl Secret {
     /// Takes a value, and has [`redact`] know it from now on, also in the encodings that our protocols use.
@@ -26,15 +53,51 @@ impl Secret {
     pub fn new(value: impl Into<String>) -> Self {
         let value = value.into();
         remember(&value);
-        Self(value)
+        Self {
+            value,
+            generation: None,
+        }
+    }
+
+    /// The same for what was read from a file, whose content may be renewed for ever: once there are two newer ones and
+    /// nobody has it any more, it is forgotten.
+    #[must_use]
+    pub fn of_file(path: &Path, value: impl Into<String>) -> Self {
+        let value = value.into();
+        let generation = Some(known().read_from(path, &value));
+        Self { value, generation }
+    }
+
+    /// Has [`redact`] know what is derived from this one and secret as well: a SASL response, the token inside a push
+    /// URL.
+    pub fn remember_derived(&self, value: &str) {
+        let generation = self.generation.as_deref().copied();
+        known().add(value, generation);
+    }
+
+    /// A secret that is derived from this one.
+    #[must_use]
+    pub fn derived(&self, value: impl Into<String>) -> Self {
+        let value = value.into();
+        self.remember_derived(&value);
+        let generation = self.generation.clone();
+        Self { value, generation }
     }
 
     /// The value itself, for the wire and for nothing else.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.value
     }
 }
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,25 +117,70 @@ impl Serialize for Secret {
     }
 }
 
-/// Adds a value, and what it looks like encoded, to what [`redact`] hides.
-///
-/// For text derived from a secret (a SASL response, the token inside a push URL) that is one itself.
+/// Adds a value, and what it looks like encoded, to what [`redact`] hides for as long as the process lives.
 pub fn remember(value: &str) {
-    if value.len() < SHORTEST_SEARCHED {
-        return;
-    }
-    let quoted = value.replace('\\', "\\\\").replace('"', "\\\"");
-    let percent: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
-    let base64 = data_encoding::BASE64.encode(value.as_bytes());
-    let debug = format!("{value:?}");
-    let debug = debug.trim_matches('"').to_owned();
-    let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
-    for form in [value.to_owned(), quoted, percent, base64, debug] {
-        if !known.contains(&form) {
-            known.push(form);
+    known().add(value, None);
+}
+
+fn known() -> RwLockWriteGuard<'static, Known> {
+    KNOWN.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Known {
+    fn add(&mut self, value: &str, generation: Option<u64>) {
+        if value.len() < SHORTEST_SEARCHED {
+            return;
+        }
+        let quoted = value.replace('\\', "\\\\").replace('"', "\\\"");
+        let percent: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
+        let base64 = data_encoding::BASE64.encode(value.as_bytes());
+        let debug = format!("{value:?}");
+        let debug = debug.trim_matches('"').to_owned();
+        for text in [value.to_owned(), quoted, percent, base64, debug] {
+            let begin = self
+                .forms
+                .partition_point(|form| form.text.len() > text.len());
+            let as_long = self.forms.iter().skip(begin);
+            let is_known = as_long
+                .take_while(|form| form.text.len() == text.len())
+                .any(|form| form.text == text && form.generation == generation);
+            if !is_known {
+                self.forms.insert(begin, Form { text, generation });
+            }
         }
     }
-    known.sort_by_key(|form| std::cmp::Reverse(form.len()));
+
+    /// Takes what a file says now, and forgets what it said long ago.
+    fn read_from(&mut self, path: &Path, value: &str) -> Generation {
+        let values = self.files.entry(path.to_owned()).or_default();
+        let again = values.iter().position(|(known, _)| known == value);
+        if let Some(again) = again.and_then(|place| values.remove(place)) {
+            let generation = Arc::clone(&again.1);
+            values.push_back(again);
+            return generation;
+        }
+        self.generations += 1;
+        let generation = Arc::new(self.generations);
+        values.push_back((value.to_owned(), Arc::clone(&generation)));
+        let old = values.len().saturating_sub(GENERATIONS);
+        let mut forgotten = Vec::new();
+        let mut place = 0;
+        values.retain(|(_, generation)| {
+            place += 1;
+            // Somebody has it: a plan that is in use, or a log-in under way.
+            let stays = place > old || Arc::strong_count(generation) > 1;
+            if !stays {
+                forgotten.push(Some(**generation));
+            }
+            stays
+        });
+        if !forgotten.is_empty() {
+            self.forms
+                .retain(|form| !forgotten.contains(&form.generation));
+        }
+        self.add(value, Some(*generation));
+        generation
+    }
 }
 
 /// The text with every known secret replaced by `<secret>`.
@@ -80,9 +188,9 @@ pub fn remember(value: &str) {
 pub fn redact(text: &str) -> Cow<'_, str> {
     let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
     let mut clean = Cow::Borrowed(text);
-    for form in known.iter() {
-        if clean.contains(form.as_str()) {
-            clean = Cow::Owned(clean.replace(form.as_str(), REDACTED));
+    for form in &known.forms {
+        if clean.contains(form.text.as_str()) {
+            clean = Cow::Owned(clean.replace(form.text.as_str(), REDACTED));
         }
     }
     clean
@@ -130,6 +238,46 @@ mod tests {
             assert!(clean.contains(REDACTED), "{clean}");
             assert!(!clean.contains("w0rd"), "{clean}");
         }
+    }
+
+    #[test]
+    fn a_thousand_renewed_tokens_leave_two_and_none_that_somebody_has_is_forgotten() {
+        let path = Path::new("/run/secrets/token-of-a-test");
+        let forms_of_test = || {
+            let known = KNOWN.read().unwrap();
+            let ours = known.files[path].iter().map(|(_, one)| Some(**one));
+            let ours: Vec<_> = ours.collect();
+            let ours = known
+                .forms
+                .iter()
+                .filter(|form| ours.contains(&form.generation));
+            ours.count()
+        };
+        let token = |number: usize| format!("ya29.token+{number:04}-of-a-thousand");
+        let response = |number: usize| format!("user=me auth=Bearer {number:04}-and-more");
+        let hides = |text: &str| redact(text) == REDACTED;
+        let first = Secret::of_file(path, token(0));
+        let monitor = first.derived("push-url-of-0000");
+        drop(first);
+        let mut most = 0;
+        for number in 1..=1000 {
+            let current = Secret::of_file(path, token(number));
+            current.remember_derived(&response(number));
+            drop(current);
+            most = most.max(forms_of_test());
+            for known in [number, number - 1] {
+                assert!(hides(&token(known)), "{number}: {known}");
+                assert!(known == 0 || hides(&response(known)), "{number}: {known}");
+            }
+            assert!(hides(&token(0)) && hides(monitor.expose()), "{number}");
+        }
+        assert!(most <= 3 * 2 * 5, "{most} forms");
+        assert_eq!(redact(&token(998)), token(998));
+        assert_eq!(redact(&response(998)), response(998));
+        // What is read once more is the latest again.
+        let _ = Secret::of_file(path, token(999));
+        let _ = Secret::of_file(path, token(1001));
+        assert!(hides(&token(999)) && !hides(&token(1000)));
     }
 
     #[test]

@@ -481,10 +481,11 @@ impl<'d> Entry<'_, 'd> {
             });
             return None;
         }
-        Some(SecretPlan {
-            value: Secret::new(value),
-            source,
-        })
+        let value = match &source {
+            SecretSource::File(path) => Secret::of_file(path, value),
+            SecretSource::Variable(_) | SecretSource::Literal => Secret::new(value),
+        };
+        Some(SecretPlan { value, source })
     }
 }
 

@@ -9,7 +9,6 @@ use super::plan::{
 use super::providers::{Provider, provider};
 use super::smtp::smtp;
 use super::values::{address, base_url, host, is_loopback, label, push_url, text};
-use crate::secret::{Secret, remember};
 use std::collections::BTreeMap;
 use toml::de::DeValue;
 use url::Url;
@@ -365,10 +364,10 @@ fn uptime_kuma(
 /// The push URL as a secret, together with the token in it, which can turn up alone.
 fn known(url: &Url, given: SecretPlan) -> SecretPlan {
     if let Some((_, token)) = url.path().rsplit_once('/') {
-        remember(token);
+        given.value.remember_derived(token);
     }
     SecretPlan {
-        value: Secret::new(url.as_str()),
+        value: given.value.derived(url.as_str()),
         source: given.source,
     }
 }

@@ -93,7 +93,9 @@ impl SecretPlan {
             return self.value.clone();
         };
         match read_text(path, LARGEST_SECRET) {
-            Ok(text) if !text.trim().is_empty() => Secret::new(text.trim_end_matches(['\r', '\n'])),
+            Ok(text) if !text.trim().is_empty() => {
+                Secret::of_file(path, text.trim_end_matches(['\r', '\n']))
+            }
             _ => self.value.clone(),
         }
     }

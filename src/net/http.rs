@@ -3,7 +3,7 @@
 use super::tls::{CertificateFault, Tls, TlsError, certificate_fault};
 use super::{milliseconds, quotable, spelled};
 use crate::log::About;
-use crate::secret::remember;
+use crate::secret::Secret;
 use chrono::{DateTime, Utc};
 use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
@@ -220,9 +220,9 @@ impl std::fmt::Display for Fault {
 }
 
 /// The request with Basic credentials (RFC 7617). A server may echo them as they were sent, so they are a secret as a whole.
-pub fn with_basic(request: RequestBuilder, username: &str, password: &str) -> RequestBuilder {
-    remember(&format!("{username}:{password}"));
-    request.basic_auth(username, Some(password))
+pub fn with_basic(request: RequestBuilder, username: &str, password: &Secret) -> RequestBuilder {
+    password.remember_derived(&format!("{username}:{}", password.expose()));
+    request.basic_auth(username, Some(password.expose()))
 }
 
 /// An error and what is behind it, each once.
@@ -329,9 +329,13 @@ mod tests {
         let url = Url::parse("http://127.0.0.1/").unwrap();
         let http = Http::new(&url, None).unwrap();
         let request = http.client().get(url);
-        let request = with_basic(request, "gateway-user", "basic-credentials-known")
-            .build()
-            .unwrap();
+        let request = with_basic(
+            request,
+            "gateway-user",
+            &Secret::new("basic-credentials-known"),
+        )
+        .build()
+        .unwrap();
         let sent = request.headers()["authorization"].to_str().unwrap();
         assert!(sent.len() > "Basic ".len());
         assert_eq!(

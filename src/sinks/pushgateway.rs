@@ -279,7 +279,7 @@ impl Pushgateway {
     fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
         match &self.plan.credentials {
             Some(HttpCredentials::Basic { username, password }) => {
-                with_basic(request, username, password.value.expose())
+                with_basic(request, username, &password.value)
             }
             Some(HttpCredentials::Bearer(token)) => request.bearer_auth(token.value.expose()),
             None => request,

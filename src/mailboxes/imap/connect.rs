@@ -7,7 +7,7 @@ use crate::config::plan::{MailboxAuth, MailboxPlan, TlsMode};
 use crate::log::About;
 use crate::net::tls::Tls;
 use crate::net::{milliseconds, tcp};
-use crate::secret;
+use crate::secret::Secret;
 use async_imap::imap_proto::{Capability, Response, Status};
 use async_imap::types::UnsolicitedResponse;
 use async_imap::{Authenticator, Client};
@@ -146,18 +146,22 @@ async fn log_in(
         MailboxAuth::XOauth2 => plan.password.current(),
         _ => plan.password.value.clone(),
     };
-    let password = password.expose();
     let limit = remaining(end, LOGIN_LIMIT);
     let started = Instant::now();
     let attempt = async {
         match method {
-            MailboxAuth::Login | MailboxAuth::Auto => client.login(&plan.username, password).await,
+            MailboxAuth::Login | MailboxAuth::Auto => {
+                client.login(&plan.username, password.expose()).await
+            }
             MailboxAuth::Plain => {
-                let response = format!("\0{}\0{password}", plan.username);
+                let response = format!("\0{}\0{}", plan.username, password.expose());
+                let response = password.derived(response);
                 authenticate(client, "PLAIN", &response, offers("SASL-IR")).await
             }
             MailboxAuth::XOauth2 => {
-                let response = format!("user={}\x01auth=Bearer {password}\x01\x01", plan.username);
+                let token = password.expose();
+                let response = format!("user={}\x01auth=Bearer {token}\x01\x01", plan.username);
+                let response = password.derived(response);
                 authenticate(client, "XOAUTH2", &response, offers("SASL-IR")).await
             }
         }
@@ -186,19 +190,18 @@ async fn log_in(
 async fn authenticate(
     client: Client<Wire>,
     mechanism: &str,
-    response: &str,
+    response: &Secret,
     at_once: bool,
 ) -> Result<async_imap::Session<Wire>, (async_imap::error::Error, Client<Wire>)> {
-    let encoded = data_encoding::BASE64.encode(response.as_bytes());
-    secret::remember(&encoded);
     if at_once {
+        let encoded = data_encoding::BASE64.encode(response.expose().as_bytes());
         // Any challenge after that is an error report, to which the answer is empty.
         client
             .authenticate(format!("{mechanism} {encoded}"), Once(None))
             .await
     } else {
         client
-            .authenticate(mechanism, Once(Some(response.to_owned())))
+            .authenticate(mechanism, Once(Some(response.expose().to_owned())))
             .await
     }
 }

@@ -71,7 +71,7 @@ impl Api {
             } => with_basic(
                 client.get(all_senders(&self.plan)),
                 api_key.value.expose(),
-                secret_key.value.expose(),
+                &secret_key.value,
             ),
             // Sending keys of these two may ask nothing, and for the third it takes a permission of its own.
             ProviderPlan::Mailgun { .. } | ProviderPlan::Resend { .. } | ProviderPlan::Ses(_) => {

@@ -35,7 +35,7 @@ pub(super) fn request(
         form.append_pair(&format!("h:{name}"), value);
     }
     let request = client.post(address(plan, &["v3", domain, "messages"]));
-    with_basic(request, "api", api_key.value.expose())
+    with_basic(request, "api", &api_key.value)
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .body(form.finish())
 }

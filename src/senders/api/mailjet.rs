@@ -57,7 +57,7 @@ pub(super) fn request(
         from.insert("Name".to_owned(), json!(name));
     }
     let request = client.post(address(plan, &["v3.1", "send"]));
-    with_basic(request, api_key.value.expose(), secret_key.value.expose()).json(&json!({
+    with_basic(request, api_key.value.expose(), &secret_key.value).json(&json!({
         "Messages": [{
             "From": from,
             "To": [{ "Email": message.to }],

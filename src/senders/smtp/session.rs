@@ -6,7 +6,7 @@ use crate::config::plan::{SmtpAuth, SmtpLogin, SmtpPlan, TlsMode};
 use crate::log::About;
 use crate::net::tls::{Tls, certificate_fault};
 use crate::net::{quotable, tcp};
-use crate::secret;
+use crate::secret::Secret;
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Data, Ehlo, Mail, Quit, Rcpt, Starttls};
 use lettre::transport::smtp::extension::ClientId;
@@ -139,7 +139,8 @@ impl<'p> Session<'p> {
         let user = &login.username;
         match method {
             Some(SmtpAuth::Plain) => {
-                let response = encoded(&format!("\0{user}\0{}", login.password.value.expose()));
+                let password = &login.password.value;
+                let response = encoded(password, &format!("\0{user}\0{}", password.expose()));
                 self.auth(&format!("AUTH PLAIN {response}"), 235..=235)
                     .await
             }
@@ -148,15 +149,14 @@ impl<'p> Session<'p> {
                 self.auth("AUTH LOGIN", 334..=334).await?;
                 let name = data_encoding::BASE64.encode(user.as_bytes());
                 self.auth(&name, 334..=334).await?;
-                self.auth(&encoded(login.password.value.expose()), 235..=235)
+                let password = &login.password.value;
+                self.auth(&encoded(password, password.expose()), 235..=235)
                     .await
             }
             Some(SmtpAuth::XOauth2) => {
                 let token = login.password.current();
-                let response = encoded(&format!(
-                    "user={user}\x01auth=Bearer {}\x01\x01",
-                    token.expose()
-                ));
+                let response = format!("user={user}\x01auth=Bearer {}\x01\x01", token.expose());
+                let response = encoded(&token, &response);
                 self.xoauth2(&format!("AUTH XOAUTH2 {response}")).await
             }
             Some(SmtpAuth::Auto) | None => {
@@ -366,8 +366,8 @@ fn host_name() -> Option<String> {
 }
 
 /// What goes over the wire, and from now on into no output.
-fn encoded(response: &str) -> String {
+fn encoded(password: &Secret, response: &str) -> String {
     let encoded = data_encoding::BASE64.encode(response.as_bytes());
-    secret::remember(&encoded);
+    password.remember_derived(&encoded);
     encoded
 }
