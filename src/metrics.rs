@@ -27,11 +27,11 @@ pub const OF_RUNS: &str = "email_roundtrip_";
 
 /// How the lines of a push begin that tell most in the least room.
 pub const HEADLINES: [&str; 5] = [
-    "email_roundtrip_",
-    "mailprobe_last_delivery_seconds ",
-    "mailprobe_last_delivery_error_seconds ",
-    "mailprobe_verdict{",
-    "mailprobe_cause{",
+    OF_RUNS,
+    LAST_DELIVERY.name,
+    LAST_DELIVERY_ERROR.name,
+    VERDICT.name,
+    CAUSE.name,
 ];
 
 /// The label that tells probes apart.
@@ -61,7 +61,7 @@ pub(crate) const SUCCESS: Metric = Metric {
     name: "email_roundtrip_success",
     help: "1 if the last run counts as success, else 0.",
 };
-const DURATION: Metric = Metric {
+pub(crate) const DURATION: Metric = Metric {
     name: "email_roundtrip_duration_seconds",
     help: "From the start of the send until the message was seen, or until the run gave up.",
 };
@@ -97,7 +97,7 @@ pub(crate) const RECIPIENT_UNBLOCKED: Metric = Metric {
     name: "mailprobe_recipient_unblocked",
     help: "1 if the provider's block of the recipient had to be lifted in the last run.",
 };
-const STAGE_DURATION: Metric = Metric {
+pub(crate) const STAGE_DURATION: Metric = Metric {
     name: "mailprobe_stage_duration_seconds",
     help: "How long each stage of the last run took; NaN for a stage that was not reached.",
 };
@@ -113,19 +113,19 @@ pub(crate) const LAST_DELIVERY: Metric = Metric {
     name: "mailprobe_last_delivery_seconds",
     help: "From acceptance by the sender until the message was seen.",
 };
-const LAST_DELIVERY_ERROR: Metric = Metric {
+pub(crate) const LAST_DELIVERY_ERROR: Metric = Metric {
     name: "mailprobe_last_delivery_error_seconds",
     help: "How much earlier the message may have been there at most.",
 };
-const HOPS: Metric = Metric {
+pub(crate) const HOPS: Metric = Metric {
     name: "mailprobe_hops",
     help: "How many servers took the last message that was seen on its way.",
 };
-const HOP_DELAY_MAX: Metric = Metric {
+pub(crate) const HOP_DELAY_MAX: Metric = Metric {
     name: "mailprobe_hop_delay_seconds_max",
     help: "Its longest delay at one hop that no disagreement of clocks explains; NaN if no hop tells its time.",
 };
-const SPAM_SCORE: Metric = Metric {
+pub(crate) const SPAM_SCORE: Metric = Metric {
     name: "mailprobe_spam_score",
     help: "The points that the spam filter gave it.",
 };

@@ -87,11 +87,8 @@ fn metric_names_stand_in_one_file() {
             continue;
         }
         for prefix in mailprobe::metrics::PREFIXES {
-            let literal = format!("\"{prefix}");
-            assert!(
-                !code.contains(&literal),
-                "{name} names a metric: {literal}…"
-            );
+            // Anywhere, as names stand within expressions, too.
+            assert!(!code.contains(prefix), "{name} names a metric: {prefix}…");
         }
     }
 }
