@@ -46,7 +46,7 @@ enum What {
         #[arg(long, value_name = "ALERT", default_value = "InternetDown")]
         outage: String,
     },
-    /// A dashboard for Grafana; needs no config
+    /// A dashboard for Grafana, with colours that change where the alert rules' limits are
     GrafanaDashboard,
     /// Manifests for Kubernetes: a CronJob, its config, and the least that it may do
     Kubernetes {
@@ -109,7 +109,7 @@ fn text(what: &What, common: &Common) -> Result<String, String> {
         What::AlertmanagerInhibitions { old_names, outage } => {
             generate::alertmanager_inhibitions(&plan(common)?, *old_names, outage)
         }
-        What::GrafanaDashboard => generate::grafana_dashboard(),
+        What::GrafanaDashboard => generate::grafana_dashboard(&plan(common)?),
         What::Kubernetes { serve, image } => {
             let workload = if *serve {
                 Workload::Deployment

@@ -1,9 +1,10 @@
-//! The Grafana dashboard. It asks for probes by variables, so that it is the same for every config.
+//! The Grafana dashboard. It asks for probes by variables; where its colours change follows from the config.
 
 mod panels;
 
+use crate::config::plan::Plan;
 use crate::metrics::VERDICT;
-use panels::{Panel, VERDICTS, of_every_run, that_depend};
+use panels::{Colours, Panel, Steps, of_every_run, that_depend};
 use serde_json::{Value, json};
 
 /// Width of the grid that Grafana lays panels out in.
@@ -11,9 +12,9 @@ const GRID: u64 = 24;
 
 /// The dashboard, to be imported or provisioned.
 #[must_use]
-pub fn grafana_dashboard() -> String {
+pub fn grafana_dashboard(plan: &Plan) -> String {
     let mut panels = Vec::new();
-    let mut y = place(&of_every_run(), 0, &mut panels);
+    let mut y = place(&of_every_run(plan), 0, &mut panels);
     panels.push(json!({
         "id": panels.len() + 1,
         "type": "row",
@@ -108,14 +109,9 @@ impl Panel {
             "datasource": source(),
             "gridPos": { "x": x, "y": y, "w": self.width, "h": self.height },
             "targets": targets,
-            "fieldConfig": { "defaults": { "unit": self.unit, "mappings": [] }, "overrides": [] },
+            "fieldConfig": self.fields(),
             "options": {},
         });
-        if self.title == "Verdict"
-            && let Some(mappings) = panel.pointer_mut("/fieldConfig/defaults/mappings")
-        {
-            *mappings = json!([{ "type": "value", "options": verdicts() }]);
-        }
         if self.targets.len() == 2
             && self.unit == "s"
             && let Some(overrides) = panel.pointer_mut("/fieldConfig/overrides")
@@ -128,13 +124,63 @@ impl Panel {
         }
         panel
     }
+
+    /// Unit and colours. What is not said here, Grafana colours red from 80 on, whatever it is.
+    fn fields(&self) -> Value {
+        let none = Steps("text", Vec::new());
+        let (steps, mappings, overrides) = match &self.colours {
+            Colours::Series => {
+                return json!({ "defaults": { "unit": self.unit }, "overrides": [] });
+            }
+            Colours::Steps(steps) => (steps, json!([]), json!([])),
+            Colours::OfProbes(probes) => (&none, json!([]), overrides(probes)),
+            Colours::States(first, states) => {
+                let options = options(*first, states);
+                let mappings = json!([{ "type": "value", "options": options }]);
+                (&none, mappings, json!([]))
+            }
+        };
+        json!({
+            "defaults": {
+                "unit": self.unit,
+                "color": { "mode": "thresholds" },
+                "thresholds": steps.json(),
+                "mappings": mappings,
+            },
+            "overrides": overrides,
+        })
+    }
 }
 
-/// What the numbers of the state timeline stand for.
-fn verdicts() -> Value {
-    VERDICTS
+/// The steps of each probe, whose name is the legend.
+fn overrides(probes: &[(String, Steps)]) -> Value {
+    let overrides = probes.iter().map(|(probe, steps)| {
+        json!({
+            "matcher": { "id": "byName", "options": probe },
+            "properties": [{ "id": "thresholds", "value": steps.json() }],
+        })
+    });
+    overrides.collect()
+}
+
+impl Steps {
+    fn json(&self) -> Value {
+        let Self(lowest, others) = self;
+        let mut steps = vec![json!({ "color": lowest, "value": null })];
+        steps.extend(
+            others
+                .iter()
+                .map(|(from, colour)| json!({ "color": colour, "value": from })),
+        );
+        json!({ "mode": "absolute", "steps": steps })
+    }
+}
+
+/// What the numbers of states stand for.
+fn options(first: usize, states: &[(&str, &str)]) -> Value {
+    states
         .iter()
-        .zip(1..)
+        .zip(first..)
         .map(|((text, colour), number)| {
             (number.to_string(), json!({ "text": text, "color": colour }))
         })

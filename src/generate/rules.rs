@@ -32,7 +32,7 @@ pub struct RuleOptions {
 /// The label of every alert of ours, for routes and inhibitions.
 pub(super) const COMPONENT: (&str, &str) = ("component", "mailprobe");
 /// Renewed certificates are renewed earlier than this.
-const CERTIFICATE_DAYS: u64 = 14;
+pub(super) const CERTIFICATE_DAYS: u32 = 14;
 /// How many seconds a probe's clock may be ahead of Prometheus'. What is further ahead says nothing of when it was, and
 /// would pass for fresh until that time has come.
 const AHEAD: u64 = 120;

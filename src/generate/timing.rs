@@ -9,7 +9,7 @@ use std::time::Duration;
 /// What a run may take beyond its `timeout`: clean-up and pushes.
 pub(super) const OVERRUN: Duration = Duration::from_secs(60);
 /// For scrapes and evaluations of rules a minute apart.
-const SLACK: Duration = Duration::from_secs(2 * 60);
+pub(super) const SLACK: Duration = Duration::from_secs(2 * 60);
 
 /// Times of one probe.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,7 +19,7 @@ fn generated(arguments: &[&str]) -> String {
 
 /// What is printed for another config than the example.
 #[track_caller]
-fn printed_for(config: &Path, arguments: &[&str]) -> String {
+pub fn printed_for(config: &Path, arguments: &[&str]) -> String {
     let mut all = vec!["generate"];
     all.extend(arguments);
     all.extend(["--config", config.to_str().unwrap()]);
@@ -38,7 +38,7 @@ fn serving() -> (TempDir, PathBuf) {
     config_of(&format!("{}{settings}", generate::EXAMPLE_CONFIG))
 }
 
-fn config_of(text: &str) -> (TempDir, PathBuf) {
+pub fn config_of(text: &str) -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("mailprobe.toml");
     std::fs::write(&path, text).unwrap();

@@ -10,6 +10,7 @@
 )]
 
 mod architecture;
+mod dashboard;
 mod demo;
 mod deploy;
 mod dns;
