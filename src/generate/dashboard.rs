@@ -112,15 +112,11 @@ impl Panel {
             "fieldConfig": self.fields(),
             "options": {},
         });
-        if self.targets.len() == 2
-            && self.unit == "s"
-            && let Some(overrides) = panel.pointer_mut("/fieldConfig/overrides")
+        if matches!(self.colours, Colours::Band)
+            && let Some(panel) = panel.as_object_mut()
         {
-            // The band between the two is what is not known.
-            *overrides = json!([{
-                "matcher": { "id": "byFrameRefID", "options": "A" },
-                "properties": [{ "id": "custom.fillBelowTo", "value": "B" }],
-            }]);
+            panel.insert("repeat".to_owned(), json!("probe"));
+            panel.insert("repeatDirection".to_owned(), json!("h"));
         }
         panel
     }
@@ -129,8 +125,8 @@ impl Panel {
     fn fields(&self) -> Value {
         let none = Steps("text", Vec::new());
         let (steps, mappings, overrides) = match &self.colours {
-            Colours::Series => {
-                return json!({ "defaults": { "unit": self.unit }, "overrides": [] });
+            Colours::Series | Colours::Band => {
+                return json!({ "defaults": { "unit": self.unit }, "overrides": self.band() });
             }
             Colours::Steps(steps) => (steps, json!([]), json!([])),
             Colours::OfProbes(probes) => (&none, json!([]), overrides(probes)),
@@ -149,6 +145,16 @@ impl Panel {
             },
             "overrides": overrides,
         })
+    }
+
+    fn band(&self) -> Value {
+        match (&self.colours, self.targets.as_slice()) {
+            (Colours::Band, [(_, top), (_, bottom)]) => json!([{
+                "matcher": { "id": "byName", "options": top },
+                "properties": [{ "id": "custom.fillBelowTo", "value": bottom }],
+            }]),
+            _ => json!([]),
+        }
     }
 }
 

@@ -212,3 +212,33 @@ fn colours_change_where_the_alert_rules_fire() {
     assert_eq!(colour(days - 0.1), "red");
     assert_eq!(colour(days), "green");
 }
+
+#[test]
+fn a_band_is_filled_between_two_legends_of_the_same_panel() {
+    let (panels, _) = generated();
+    let mut bands = 0;
+    for panel in &panels {
+        let targets = panel["targets"].as_array().into_iter().flatten();
+        let legends: Vec<&str> = targets
+            .map(|target| target["legendFormat"].as_str().unwrap())
+            .collect();
+        let overrides = panel["fieldConfig"]["overrides"].as_array();
+        for one in overrides.into_iter().flatten() {
+            for property in one["properties"].as_array().unwrap() {
+                if property["id"] != "custom.fillBelowTo" {
+                    continue;
+                }
+                bands += 1;
+                assert_eq!(one["matcher"]["id"], "byName");
+                for name in [&one["matcher"]["options"], &property["value"]] {
+                    let name = name.as_str().unwrap();
+                    assert!(legends.contains(&name), "`{name}` is none of {legends:?}");
+                    // Grafana compares with what the legend has become, for one probe as for ten.
+                    assert!(!name.contains("{{"), "{name}");
+                }
+                assert_eq!(panel["repeat"], "probe");
+            }
+        }
+    }
+    assert_eq!(bands, 1);
+}

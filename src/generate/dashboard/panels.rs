@@ -27,6 +27,9 @@ pub(super) struct Panel {
 pub(super) enum Colours {
     /// One series or another.
     Series,
+    /// Of two series the first is filled down to the second. Grafana finds that by its whole legend, which therefore names
+    /// no probe: each has a panel of its own.
+    Band,
     /// How good the value is, for all series.
     Steps(Steps),
     /// How good the value is for the probe that the series is of. A probe of another config has no limits here.
@@ -192,26 +195,26 @@ fn times() -> Vec<Panel> {
         |function: &str| format!("max by (probe) ({function}{LAST_DELIVERY}{{{CHOSEN}}}[1d]))");
     vec![
         Panel {
-            title: "Delivery time, with what it may be less",
+            title: "Delivery time of $probe, at most and at least",
             description: "From acceptance by the sender until the message was seen; it may have been there earlier by the error at most.",
             kind: "timeseries",
-            width: 12,
+            width: 24,
             height: 8,
             unit: "s",
             targets: vec![
-                (max(&LAST_DELIVERY), "{{probe}}"),
+                (max(&LAST_DELIVERY), "at most"),
                 (
                     format!("{} - {}", max(&LAST_DELIVERY), max(&LAST_DELIVERY_ERROR)),
-                    "{{probe}}, at least",
+                    "at least",
                 ),
             ],
-            colours: Colours::Series,
+            colours: Colours::Band,
         },
         Panel {
             title: "Delivery time, percentiles of a day",
             description: "Over the time that each value stood.",
             kind: "timeseries",
-            width: 12,
+            width: 8,
             height: 8,
             unit: "s",
             targets: vec![
@@ -225,7 +228,7 @@ fn times() -> Vec<Panel> {
             title: "Stages of the last run",
             description: "Where the time goes.",
             kind: "timeseries",
-            width: 12,
+            width: 8,
             height: 8,
             unit: "s",
             targets: vec![(
@@ -238,7 +241,7 @@ fn times() -> Vec<Panel> {
             title: "Time of the whole run",
             description: "From the start of the send until the message was seen, or until the run gave up.",
             kind: "timeseries",
-            width: 12,
+            width: 8,
             height: 8,
             unit: "s",
             targets: vec![(max(&DURATION), "{{probe}}")],
