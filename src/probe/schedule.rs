@@ -4,14 +4,14 @@
 //! The `cron` crate counts Sunday as 1, ANDs the day fields and loses the repeated hour of autumn; here it only walks
 //! wall-clock times, after a translation.
 
-use chrono::{DateTime, NaiveDateTime, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Clock changes move wall time by less than this, but for the days that islands skipped to cross the date line.
+/// No clock change is larger, not even one that takes an island across the date line; and no two are so close together.
 const LARGEST_SHIFT: TimeDelta = TimeDelta::hours(26);
 
 /// A crontab schedule in a time zone. Cheap to clone: thousands of probes may share one.
@@ -170,50 +170,49 @@ impl Schedule {
     /// The first fire time strictly after `now`; none beyond the year 2100.
     #[must_use]
     pub fn next_after(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let first_beyond = |wall| {
+            self.wall_times_after(wall).find_map(|wall| {
+                let fires = self.instants(wall).into_iter().flatten();
+                fires.filter(|fire| *fire > now).min()
+            })
+        };
         let wall = now.with_timezone(&self.zone).naive_local();
-        // Away from clock changes each time on the clock comes once, and in order.
-        if let Some(next) = self.wall_times_after(wall).next()
-            && let [Some(fire), None] = self.instants(next)
-            && self.is_regular(now, fire)
-        {
-            return Some(fire);
+        let next = first_beyond(wall);
+        let set_back = self.about_to_be_set_back(now);
+        if set_back.is_zero() {
+            return next;
         }
-        let mut best: Option<(DateTime<Utc>, NaiveDateTime)> = None;
-        // Wall time runs back in autumn: what stands earlier on the clock can come later.
-        for wall in self.wall_times_after(wall.checked_sub_signed(LARGEST_SHIFT)?) {
-            if best.is_some_and(|(_, found)| wall > found + LARGEST_SHIFT) {
-                break;
-            }
-            for fire in self.instants(wall).into_iter().flatten() {
-                if fire > now && best.is_none_or(|(earliest, _)| fire < earliest) {
-                    best = Some((fire, wall));
-                }
-            }
-        }
-        best.map(|(fire, _)| fire)
+        // What stands earlier on the clock comes again, and may come before what stands later on it.
+        let again = first_beyond(wall.checked_sub_signed(set_back)?);
+        again.into_iter().chain(next).min()
     }
 
     /// The last fire time strictly before `now`; none before 1970.
     #[must_use]
     pub fn previous_before(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        // Back in growing steps, then forward: one definition of when it fires.
-        let mut back = TimeDelta::hours(1);
-        while let Some(from) = now.checked_sub_signed(back) {
-            if from < DateTime::UNIX_EPOCH {
+        // Only `next_after` says when it fires. Back in growing steps, until something fires before `now` ...
+        let fire_after = |at| self.next_after(at).filter(|fire| *fire < now);
+        let (mut silent, mut back) = (now, TimeDelta::minutes(1));
+        let mut last = loop {
+            let from = DateTime::UNIX_EPOCH.max(now.checked_sub_signed(back)?);
+            if let Some(fire) = fire_after(from) {
+                break fire;
+            }
+            if from == DateTime::UNIX_EPOCH {
                 return None;
             }
-            let mut last = None;
-            let mut at = from;
-            while let Some(fire) = self.next_after(at).filter(|fire| *fire < now) {
-                last = Some(fire);
-                at = fire;
-            }
-            if last.is_some() {
-                return last;
-            }
+            silent = from;
             back = back * 4;
+        };
+        // ... then forward by halves, to where nothing more does.
+        while silent - last > TimeDelta::seconds(1) {
+            let middle = last + (silent - last) / 2;
+            match fire_after(middle) {
+                Some(fire) => last = fire,
+                None => silent = middle,
+            }
         }
-        None
+        Some(last)
     }
 
     /// The times between the fires of the ten days after `now`, or of the next three fires where those are farther apart.
@@ -243,16 +242,18 @@ impl Schedule {
         gaps
     }
 
-    /// Whether the offset from UTC is the same around the whole stretch, so that wall time runs like UTC.
-    fn is_regular(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> bool {
-        use chrono::Offset;
-        let offset = |at: DateTime<Utc>| self.zone.offset_from_utc_datetime(&at.naive_utc()).fix();
-        let first = offset(from - LARGEST_SHIFT);
-        // Clock changes lie months apart: no two cancel each other out within this stretch unless it is long.
-        to - from < TimeDelta::days(20)
-            && first == offset(from)
-            && first == offset(to)
-            && first == offset(to + LARGEST_SHIFT)
+    /// By how much the clock is set back next, where the stretch that it then shows a second time has begun; else zero.
+    fn about_to_be_set_back(&self, now: DateTime<Utc>) -> TimeDelta {
+        let offset = |at: DateTime<Utc>| {
+            let offset = self.zone.offset_from_utc_datetime(&at.naive_utc()).fix();
+            TimeDelta::seconds(offset.local_minus_utc().into())
+        };
+        let by = offset(now) - offset(now + LARGEST_SHIFT);
+        if by > TimeDelta::zero() && offset(now + by) < offset(now) {
+            by
+        } else {
+            TimeDelta::zero()
+        }
     }
 
     /// Times on the clock that match, in order, without regard to clock changes.
@@ -263,6 +264,8 @@ impl Schedule {
             .map(|walk| walk.after_owned(wall.and_utc()).peekable())
             .collect();
         std::iter::from_fn(move || {
+            #[cfg(test)]
+            tests::STEPS.set(tests::STEPS.get() + 1);
             let next = walks
                 .iter_mut()
                 .filter_map(|walk| walk.peek().copied())
@@ -291,10 +294,19 @@ impl Schedule {
     }
 
     fn end_of_jump(&self, wall: NaiveDateTime) -> Option<DateTime<Tz>> {
-        (1..=LARGEST_SHIFT.num_minutes()).find_map(|minutes| {
+        let shown = |minutes| {
             let later = wall.checked_add_signed(TimeDelta::minutes(minutes))?;
             self.zone.from_local_datetime(&later).earliest()
-        })
+        };
+        let (mut skipped, mut beyond) = (0, LARGEST_SHIFT.num_minutes());
+        while beyond - skipped > 1 {
+            let middle = i64::midpoint(skipped, beyond);
+            match shown(middle) {
+                Some(_) => beyond = middle,
+                None => skipped = middle,
+            }
+        }
+        shown(beyond)
     }
 }
 
@@ -416,6 +428,12 @@ fn quartz(weekdays: &BTreeSet<u32>) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        /// How many times on the clock were looked at.
+        pub(super) static STEPS: Cell<u32> = const { Cell::new(0) };
+    }
 
     fn at(text: &str) -> DateTime<Utc> {
         DateTime::parse_from_rfc3339(text).unwrap().to_utc()
@@ -617,25 +635,67 @@ mod tests {
         assert_eq!(gaps("0 0 29 2 *").shortest, TimeDelta::days(1461));
     }
 
+    #[test]
+    fn a_clock_change_costs_no_more_than_the_hour_that_it_moves() {
+        let zone = chrono_tz::Europe::Berlin;
+        for crontab in ["* * * * *", "*/20 * * * *", "0-59 0-23 * * *", "30 2 * * *"] {
+            let schedule = Schedule::parse(crontab, zone).unwrap();
+            for change in ["2026-03-29T01:00:00Z", "2026-10-25T01:00:00Z"] {
+                for minute in (-1600..1600).step_by(7) {
+                    let now = at(change) + TimeDelta::minutes(minute);
+                    STEPS.set(0);
+                    let _ = schedule.next_after(now);
+                    let next = STEPS.replace(0);
+                    let _ = schedule.previous_before(now);
+                    let previous = STEPS.get();
+                    let told = format!("{crontab} {now}: {next} and {previous} steps");
+                    assert!(next <= 130 && previous <= 1300, "{told}");
+                }
+            }
+        }
+    }
+
+    /// The minutes of two days in which this fires, told from what the clock shows in each of them.
+    fn shown(schedule: &Schedule, from: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+        let minute = TimeDelta::minutes(1);
+        let wall = |at: DateTime<Utc>| at.with_timezone(&schedule.zone).naive_local();
+        let is_due = |from: NaiveDateTime, to: NaiveDateTime| {
+            let first = schedule
+                .wall_times_after(from - TimeDelta::seconds(1))
+                .next();
+            first.is_some_and(|first| first <= to)
+        };
+        let minutes = (0..2 * 24 * 60).map(|count| from + minute * count);
+        minutes
+            .filter(|&at| {
+                let (before, now) = (wall(at - minute), wall(at));
+                if schedule.is_interval {
+                    return is_due(now, now);
+                }
+                let is_first = schedule.zone.from_local_datetime(&now).earliest();
+                let is_first = is_first.is_some_and(|first| first == at);
+                is_first && is_due((before + minute).min(now), now)
+            })
+            .collect()
+    }
+
+    /// A field of values from `first` to `last`.
+    fn field(first: u32, last: u32) -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just("*".to_owned()),
+            (first..=last).prop_map(|value| value.to_string()),
+            (first..=last, first..=last).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b))),
+            (2..=last).prop_map(|step| format!("*/{step}")),
+            prop::collection::vec(first..=last, 2..4).prop_map(|values| values
+                .iter()
+                .map(u32::to_string)
+                .collect::<Vec<_>>()
+                .join(",")),
+        ]
+    }
+
     /// Fields on which Vixie cron and croner agree: croner takes a list of hours for an interval, Vixie for fixed times.
     fn crontab() -> impl Strategy<Value = String> {
-        let field = |first: u32, last: u32| {
-            prop_oneof![
-                Just("*".to_owned()),
-                (first..=last).prop_map(|value| value.to_string()),
-                (first..=last, first..=last).prop_map(|(a, b)| format!(
-                    "{}-{}",
-                    a.min(b),
-                    a.max(b)
-                )),
-                (2..=last).prop_map(|step| format!("*/{step}")),
-                prop::collection::vec(first..=last, 2..4).prop_map(|values| values
-                    .iter()
-                    .map(u32::to_string)
-                    .collect::<Vec<_>>()
-                    .join(",")),
-            ]
-        };
         (
             field(0, 59),
             field(0, 23),
@@ -727,6 +787,38 @@ mod tests {
             if let Ok(schedule) = Schedule::parse(&text, Tz::Europe__Berlin) {
                 prop_assert!(schedule.next_after(DateTime::UNIX_EPOCH).is_some());
             }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn around_a_clock_change_it_fires_when_the_clock_shows_its_times(
+            minute in field(0, 59), hour in field(0, 23), ahead in 0_i64..36 * 60,
+            (zone, change) in prop::sample::select(vec![
+                (Tz::Europe__Berlin, "2026-03-29T01:00:00Z"),
+                (Tz::Europe__Berlin, "2026-10-25T01:00:00Z"),
+                // Half an hour, two hours, and the days that two islands skipped.
+                (Tz::Australia__Lord_Howe, "2026-04-04T15:00:00Z"),
+                (Tz::Australia__Lord_Howe, "2026-10-03T15:30:00Z"),
+                (Tz::Antarctica__Troll, "2026-10-25T01:00:00Z"),
+                (Tz::Pacific__Apia, "2011-12-30T10:00:00Z"),
+                (Tz::Pacific__Kwajalein, "1993-08-21T12:00:00Z"),
+            ]),
+        ) {
+            let crontab = format!("{minute} {hour} * * *");
+            let ours = Schedule::parse(&crontab, zone).unwrap();
+            let from = at(change) - TimeDelta::minutes(ahead);
+            let mut previous = from - TimeDelta::seconds(1);
+            for expected in shown(&ours, from) {
+                prop_assert_eq!(ours.next_after(previous), Some(expected), "{} in {}", crontab, zone);
+                if previous > from {
+                    prop_assert_eq!(ours.previous_before(expected), Some(previous), "{} in {}", crontab, zone);
+                }
+                previous = expected;
+            }
+            prop_assert!(ours.next_after(previous) >= Some(from + TimeDelta::days(2)), "{} in {}", crontab, zone);
         }
     }
 }
