@@ -167,6 +167,12 @@ impl Schedule {
         self.robfig.as_deref()
     }
 
+    /// Whether it follows elapsed time through clock changes, as schedules do whose minute or hour begins with `*`.
+    #[must_use]
+    pub fn is_interval(&self) -> bool {
+        self.is_interval
+    }
+
     /// The first fire time strictly after `now`; none beyond the year 2100.
     #[must_use]
     pub fn next_after(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {

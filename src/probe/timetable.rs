@@ -12,9 +12,9 @@ use std::time::Duration;
 
 /// The clocks are read one after the other, and are slewed: so far apart they may move.
 const TOLERANCE: TimeDelta = TimeDelta::seconds(2);
-/// A clock that was set back by less than this repeats a time of day that was served already. Set back by more, what
-/// was served lies too far ahead to wait for it.
-const SMALL_STEP: TimeDelta = TimeDelta::minutes(1);
+/// As in crontab, a clock that is set back by no more than this does not repeat the fixed times of day that it shows
+/// again. Set back by more, it was wrong before: what was served then lies too far ahead to wait for it.
+const SMALL_STEP: TimeDelta = TimeDelta::hours(3);
 
 /// What a timetable knows of a probe.
 #[derive(Debug, Clone)]
@@ -121,9 +121,7 @@ impl Timetable {
                 continue;
             }
             due.push(Due { index, planned: at });
-            // The last of the times that have passed counts as served: the backlog is not made up for.
-            entry.served = entry.next;
-            entry.plan(wall);
+            entry.serve(wall);
             if let Some(next) = entry.start() {
                 self.queue.push(Reverse((next, index)));
             }
@@ -165,14 +163,46 @@ impl Entry {
         self.next?.checked_add_signed(self.offset)
     }
 
-    /// The first time of the schedule whose start is still to come.
+    /// The last of the times that have passed counts as served: the backlog is not made up for.
+    fn serve(&mut self, wall: DateTime<Utc>) {
+        let from = self.from(wall);
+        self.served = self.next.take();
+        self.next = self
+            .served
+            .and_then(|served| self.schedule.next_after(served));
+        if self.next.is_some_and(|next| next <= from) {
+            self.next = self.schedule.next_after(from);
+            let last = self
+                .next
+                .and_then(|next| self.schedule.previous_before(next));
+            self.served = last.or(self.served);
+        }
+    }
+
+    /// The first time of the schedule whose start is still to come and that was not served before the clock was set back.
     fn plan(&mut self, wall: DateTime<Utc>) {
-        let from = wall.checked_sub_signed(self.offset).unwrap_or(wall);
-        let from = match self.served {
-            Some(served) if served > from && served - from <= SMALL_STEP => served,
-            _ => from,
-        };
+        let from = self.from(wall);
+        if let Some(served) = self.served.take_if(|served| *served > from)
+            && let Some(following) = self.schedule.next_after(served)
+        {
+            // An interval follows elapsed time: it is not silent for more than one period beyond its own.
+            let longest = if self.schedule.is_interval() {
+                following - served
+            } else {
+                SMALL_STEP
+            };
+            if served - from <= longest {
+                self.served = Some(served);
+                self.next = Some(following);
+                return;
+            }
+        }
         self.next = self.schedule.next_after(from);
+    }
+
+    /// The schedule's time that would start now.
+    fn from(&self, wall: DateTime<Utc>) -> DateTime<Utc> {
+        wall.checked_sub_signed(self.offset).unwrap_or(wall)
     }
 }
 
@@ -277,6 +307,53 @@ mod tests {
         assert_eq!(clock.run(TimeDelta::seconds(30)), ["25T11:00"]);
         clock.wall = at("2026-11-25T10:59:40Z");
         assert_eq!(clock.run(TimeDelta::minutes(25)), ["25T11:20"]);
+    }
+
+    #[test]
+    fn a_clock_set_back_after_a_pause_does_not_fire_what_the_one_run_was_for() {
+        let mut clock = Clock::new("* * * * *", Tz::UTC, "2026-11-25T09:59:50Z");
+        assert_eq!(clock.run(TimeDelta::seconds(30)), ["25T10:00"]);
+        clock.wall = at("2026-11-25T10:05:10Z");
+        assert_eq!(clock.due(), ["25T10:01"]);
+        clock.wall = at("2026-11-25T10:04:50Z");
+        assert_eq!(clock.due(), Vec::<String>::new());
+        assert_eq!(clock.run(TimeDelta::minutes(2)), ["25T10:06"]);
+    }
+
+    #[test]
+    fn a_clock_set_back_repeats_what_it_shows_again_no_more_than_crontab_does() {
+        for (crontab, before, after, next) in [
+            // Fixed times: up to three hours, and not where the clock was wrong by more.
+            ("0 3 * * *", "25T03:02", "25T02:57", "26T03:00"),
+            ("0 3 * * *", "25T03:02", "25T00:05", "26T03:00"),
+            ("0 3 * * *", "25T03:02", "24T23:02", "25T03:00"),
+            ("0 3 * * *", "25T03:02", "21T12:00", "22T03:00"),
+            // Intervals: up to one period.
+            ("*/20 * * * *", "25T03:02", "25T02:57", "25T03:20"),
+            ("*/20 * * * *", "25T03:02", "25T02:05", "25T02:20"),
+            ("0 * * * *", "25T03:02", "25T02:05", "25T04:00"),
+            ("0 * * * *", "25T03:02", "21T12:01", "21T13:00"),
+        ] {
+            let time = |text| format!("2026-11-{text}:00Z");
+            let mut clock = Clock::new(crontab, Tz::UTC, &time("25T02:59"));
+            clock.wall = at(&time(before));
+            assert_eq!(clock.due(), ["25T03:00"], "{crontab}");
+            clock.wall = at(&time(after));
+            assert_eq!(clock.due(), Vec::<String>::new(), "{crontab} {after}");
+            let planned = clock
+                .table
+                .next()
+                .map(|next| next.format("%dT%H:%M").to_string());
+            assert_eq!(planned.as_deref(), Some(next), "{crontab} {after}");
+            // A second, smaller step changes nothing about that.
+            clock.wall -= TimeDelta::seconds(3);
+            assert_eq!(clock.due(), Vec::<String>::new(), "{crontab} {after}");
+            let planned = clock
+                .table
+                .next()
+                .map(|next| next.format("%dT%H:%M").to_string());
+            assert_eq!(planned.as_deref(), Some(next), "{crontab} {after}");
+        }
     }
 
     #[test]
