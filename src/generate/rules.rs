@@ -2,21 +2,26 @@
 //!
 //! A gateway repeats the last push for ever, so nothing here trusts a value alone. Which runs followed each other is told
 //! from `mailprobe_last_run_timestamp_seconds`: each of its values is one run, and one later than the last success is a run
-//! that failed since. Counting its distinct values over a subquery tells "twice in a row" from "the same push scraped
-//! twice", whatever the scrape interval. Absence and age have rules of their own.
+//! that failed since. Absence and age have rules of their own.
+//!
+//! Prometheus may see the same probe more than once: through a gateway, on the page of `serve`, of a pod before its
+//! restart, and all but one of them stand still. So a value counts only together with the time that the same instance
+//! tells of it, and the newest time decides. `ignoring` its own labels finds that time, whatever tells instances apart.
 
+mod arrivals;
 mod endpoints;
+mod streak;
 
 use super::quoting::{in_template, promql, query_in_template};
 use super::timing::{Timing, prometheus, sends_in_six_hours, site_labels};
 use super::yaml::{Node, map};
 use crate::config::plan::{Plan, ProbePlan};
 use crate::metrics::{
-    AUTHENTICATION, CAUSE, CERTIFICATE_EXPIRY, LAST_ARRIVAL, LAST_DELIVERY, LAST_RUN, LAST_SUCCESS,
-    LATE_ARRIVALS, Metric, NEXT_RUN, QUOTA_REMAINING, RECIPIENT_UNBLOCKED, SUCCESS, VERDICT,
+    CAUSE, CERTIFICATE_EXPIRY, LAST_RUN, LAST_SUCCESS, LATE_ARRIVALS, Metric, NEXT_RUN,
+    QUOTA_REMAINING, SUCCESS, VERDICT,
 };
-use crate::probe::verdict::Verdict;
 use std::time::Duration;
+use streak::Streak;
 
 /// How the rules are to be written.
 #[derive(Debug, Clone)]
@@ -139,7 +144,7 @@ struct Queries {
     /// In the annotations: the recipient, the sender, and the cause of the last run.
     to: String,
     sender: String,
-    cause: String,
+    last_cause: String,
 }
 
 impl Queries {
@@ -149,8 +154,11 @@ impl Queries {
         let names: Vec<&str> = labels.iter().map(|(name, _)| name.as_str()).collect();
         let names = names.join(", ");
         let labels = selector(&labels);
-        let query = query_in_template(&format!("{CAUSE}{{{labels}}} == 1"));
-        let cause = format!(
+        let query = query_in_template(&format!(
+            "{CAUSE}{{{labels}}} == 1 and ignoring (cause) {}",
+            newest(&labels)
+        ));
+        let last_cause = format!(
             "{{{{ with query {query} }}}}{{{{ . | first | label \"cause\" }}}}{{{{ else }}}}unknown{{{{ end }}}}"
         );
         Self {
@@ -160,64 +168,65 @@ impl Queries {
             names,
             to: in_template(&probe.to),
             sender: in_template(probe.sender.name()),
-            cause,
+            last_cause,
         }
     }
 
-    /// The largest value of a metric over all instances: a restarted pod is another instance of the same probe.
+    /// The largest value over all instances of a metric that is a time: the newest one.
     fn max(&self, metric: &Metric) -> String {
         format!("max {} ({}{{{}}})", self.by, metric.name, self.labels)
     }
 
-    fn max_with(&self, metric: &Metric, more: &str) -> String {
+    /// The time of the last run, where the instance that knows of it fulfils the condition, such as `and …`.
+    fn runs(&self, condition: &str) -> String {
+        let Self { by, labels, .. } = self;
         format!(
-            "max {} ({}{{{},{more}}})",
-            self.by, metric.name, self.labels
+            "max {by} ({LAST_RUN}{{{labels}}} {condition})\n        == {}",
+            self.max(&LAST_RUN)
         )
     }
 
-    /// Runs that fulfil a condition and ended after the last success as known now, over the window.
-    ///
-    /// The success is looked for in Prometheus' own history: the gateway may have lost it. One in the future, of a clock
-    /// that was ahead, is none: it is later than all that fails until then. So each counts while its run is the last one,
-    /// by the clock of that time; where none is in the window, every run in it came after the last success.
-    fn failed_runs(&self, condition: Option<&str>) -> String {
-        let Self {
-            by, labels, timing, ..
-        } = self;
-        let window = prometheus(timing.window);
-        let step = prometheus(timing.step);
-        let condition = condition.map_or_else(String::new, |condition| {
-            format!("\n        and {condition}")
-        });
-        format!(
-            "(
-    (
-      max {by} ({LAST_RUN}{{{labels}}}){condition}
-    ) > (
-      max_over_time((
-        max {by} ({LAST_SUCCESS}{{{labels}}})
-          == max {by} ({LAST_RUN}{{{labels}}})
-          <= time() + {AHEAD}
-      )[{window}:{step}] @ end())
-        or max {by} ({LAST_RUN}{{{labels}}} @ end()) * 0
-    )
-  )[{window}:{step}]"
-        )
+    fn verdict_series(&self, verdicts: &str) -> String {
+        format!("{VERDICT}{{{},verdict=~\"{verdicts}\"}}", self.labels)
     }
 
+    /// For [`Queries::runs`].
     fn verdict(&self, verdicts: &str) -> String {
-        let more = format!("verdict=~\"{verdicts}\"");
-        format!("{} == 1", self.max_with(&VERDICT, &more))
+        format!(
+            "and ignoring (verdict) {} == 1",
+            self.verdict_series(verdicts)
+        )
+    }
+
+    /// For a condition on runs, behind `and` or `unless`.
+    fn cause(&self, causes: &str) -> String {
+        format!(
+            "ignoring (cause) {CAUSE}{{{},cause=~\"{causes}\"}} == 1",
+            self.labels
+        )
+    }
+
+    /// `WINDOW:STEP`, within which runs in a row are looked for.
+    fn window(&self) -> String {
+        let Timing { window, step, .. } = self.timing;
+        format!("{}:{}", prometheus(window), prometheus(step))
+    }
+
+    /// Runs that fulfil a condition, and all that were no success where there is none.
+    fn failed_runs(&self, condition: Option<&str>) -> Streak {
+        let Self { by, labels, .. } = self;
+        let last = self.max(&LAST_RUN);
+        Streak {
+            failed: condition.map_or_else(|| last.clone(), |condition| self.runs(condition)),
+            good: format!("{}\n          == {last}", self.max(&LAST_SUCCESS)),
+            zero: format!("max {by} ({LAST_RUN}{{{labels}}} @ end()) * 0"),
+            window: self.window(),
+        }
     }
 
     /// At least so many runs since the last success fulfil the condition.
     fn in_a_row(&self, count: u32, condition: Option<&str>) -> String {
-        let runs = self.failed_runs(condition);
-        match count {
-            1 => format!("present_over_time(\n  {runs}\n)"),
-            count => format!("changes(\n  {runs}\n) >= {}", count - 1),
-        }
+        self.failed_runs(condition).in_a_row(count)
     }
 
     fn group(&self, plan: &Plan, probe: &ProbePlan, options: &RuleOptions) -> Node {
@@ -256,14 +265,14 @@ impl Queries {
         let earlier = longer + Duration::from_secs(60);
         let once = format!(
             "present_over_time(\n  {} offset {}\n)",
-            self.failed_runs(Some(&lost)),
+            self.failed_runs(Some(&lost)).since_good(),
             prometheus(earlier)
         );
         let overdue = format!(
-            "max {} (max_over_time({VERDICT}{{{},verdict=\"overdue\"}}[{}])) == 1",
-            self.by,
-            self.labels,
-            prometheus(longer)
+            "present_over_time((\n  {}\n)[{}:{}])",
+            self.runs(&self.verdict("overdue")),
+            prometheus(longer),
+            prometheus(self.timing.step)
         );
         Rule {
             alert: names.failing,
@@ -273,10 +282,10 @@ impl Queries {
             ),
             wait: None,
             severity: "critical",
-            summary: format!("mail to {} does not arrive: {}", self.to, self.cause),
+            summary: format!("mail to {} does not arrive: {}", self.to, self.last_cause),
             description: format!(
                 "Probe {}: the last message bounced, or two since the last success were missing, junked or late, or one was and the next is overdue, or {LOSSES_APART} times within {RUNS_LOOKED_AT} runs some were lost while others arrived. The cause that the last run found: {} (none if it was a success).",
-                probe.name, self.cause
+                probe.name, self.last_cause
             ),
         }
     }
@@ -289,6 +298,8 @@ impl Queries {
         let Self { by, labels, .. } = self;
         let (window, step) = self.many_runs();
         let lost = self.verdict("missing|junked|bounced");
+        let lost = self.runs(&format!("{lost} and {SUCCESS}{{{labels}}} == 0"));
+        let late = self.runs(&format!("and {LATE_ARRIVALS}{{{labels}}} > 0"));
         let apart = LOSSES_APART - 1;
         format!(
             "(
@@ -296,20 +307,18 @@ impl Queries {
     (
       max {by} ({LAST_SUCCESS}{{{labels}}})
         and {lost}
-        and max {by} ({SUCCESS}{{{labels}}}) == 0
     )[{window}:{step}]
   )
   - (
     1 + changes(
       (
-        max {by} ({LAST_RUN}{{{labels}}})
-          and {} > 0
+        {late}
       )[{window}:{step}]
     )
-    or max {by} ({LAST_RUN}{{{labels}}}) * 0
+    or {} * 0
   )
 ) >= {apart}",
-            self.max(&LATE_ARRIVALS)
+            self.max(&LAST_RUN)
         )
     }
 
@@ -322,24 +331,22 @@ impl Queries {
 
     fn refused<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
         let refused = self.verdict("refused");
-        let for_good = self.max_with(
-            &CAUSE,
-            "cause=~\"sender_unauthorized|sender_quota_exhausted|sender_rejected_message\"",
-        );
-        let once = self.in_a_row(1, Some(&format!("{refused}\n        and {for_good} == 1")));
+        let for_good =
+            self.cause("sender_unauthorized|sender_quota_exhausted|sender_rejected_message");
+        let once = self.in_a_row(1, Some(&format!("{refused} and {for_good}")));
         let twice = self.in_a_row(2, Some(&refused));
         Rule {
             alert: "MailProbeSenderRefused",
-            expr: format!("(\n{twice}\nor\n{once}\n)\nand {refused}"),
+            expr: format!("(\n{twice}\nor\n{once}\n)\nand {}", self.runs(&refused)),
             wait: None,
             severity: "warning",
             summary: format!(
                 "{} takes no message from the probe {}: {}",
-                self.sender, probe.name, self.cause
+                self.sender, probe.name, self.last_cause
             ),
             description: format!(
                 "The sender refused twice in a row, or for a cause that does not pass by itself: {}. This says nothing about mail that others send to you.",
-                self.cause
+                self.last_cause
             ),
         }
     }
@@ -389,7 +396,7 @@ changes(
             ),
             description: format!(
                 "Two due runs did not report, or three in a row did without success, or no success is known at all since the gateway lost its data, or the probe's clock is ahead of Prometheus'. Whether mail arrives is not known. The last cause: {}.",
-                self.cause
+                self.last_cause
             ),
         }
     }
@@ -409,126 +416,19 @@ changes(
 
     fn blind<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
         let undetermined = self.verdict("undetermined");
-        let interrupted = self.max_with(&CAUSE, "cause=\"interrupted\"");
         // An interrupted run leaves the time of the run before it.
-        let condition = format!("{undetermined}\n        unless {interrupted} == 1");
+        let condition = format!("{undetermined} unless {}", self.cause("interrupted"));
         let twice = self.in_a_row(2, Some(&condition));
         Rule {
             alert: "MailProbeBlind",
-            expr: format!("{twice}\nand {undetermined}"),
+            expr: format!("{twice}\nand {}", self.runs(&undetermined)),
             wait: None,
             severity: "warning",
-            summary: format!("the probe {} cannot look: {}", probe.name, self.cause),
+            summary: format!("the probe {} cannot look: {}", probe.name, self.last_cause),
             description: format!(
                 "Two runs in a row could not do their work: {}. Whether mail arrives is not known.",
-                self.cause
+                self.last_cause
             ),
-        }
-    }
-
-    fn junked<'t>(&self) -> Rule<'t> {
-        Rule {
-            alert: "MailJunked",
-            expr: self.in_a_row(1, Some(&self.verdict("junked"))),
-            wait: None,
-            severity: "warning",
-            summary: format!("mail to {} is filed as spam", self.to),
-            description: "The message arrived in the junk folder. `mailprobe run` says the score, the heaviest symbols and what failed of SPF, DKIM and DMARC.".to_owned(),
-        }
-    }
-
-    fn slow<'t>(&self) -> Rule<'t> {
-        let Self {
-            by, labels, timing, ..
-        } = self;
-        let three_runs = prometheus(timing.longest * 2 + Duration::from_secs(5 * 60));
-        let fresh = (timing.longest + timing.run + Duration::from_secs(120)).as_secs();
-        let arrival = self.max(&LAST_ARRIVAL);
-        let period = prometheus(timing.shortest);
-        Rule {
-            alert: "MailDeliverySlow",
-            expr: format!(
-                "min {by} (min_over_time({LAST_DELIVERY}{{{labels}}}[{three_runs}]))
-  > 3 * quantile_over_time(0.5, (max {by} ({LAST_DELIVERY}{{{labels}}}))[7d:{period}]) + 10
-and time() - {arrival} < {fresh}"
-            ),
-            wait: None,
-            severity: "info",
-            summary: format!("mail to {} takes much longer than usual", self.to),
-            description: "Three deliveries in a row took more than 10 s and three times the median of the last seven days.".to_owned(),
-        }
-    }
-
-    fn arrives_late<'t>(&self, probe: &ProbePlan) -> Rule<'t> {
-        let Self { by, labels, .. } = self;
-        let (window, step) = self.many_runs();
-        let mut late = format!("{} > 0", self.max(&LATE_ARRIVALS));
-        if !probe.accept.contains(&Verdict::Late) {
-            late += &format!("\n          or {}", self.verdict("late"));
-        }
-        Rule {
-            alert: "MailArrivesLate",
-            expr: format!(
-                "changes(
-  (
-    max {by} ({LAST_RUN}{{{labels}}})
-      and (
-        {late}
-      )
-  )[{window}:{step}]
-) >= 2"
-            ),
-            wait: None,
-            severity: "warning",
-            summary: format!("mail to {} arrives late again and again", self.to),
-            description: format!(
-                "Three of the last {RUNS_LOOKED_AT} runs were late, or found messages of earlier runs that had turned up after their deadline: mail is delayed, not lost. The last cause: {}.",
-                self.cause
-            ),
-        }
-    }
-
-    fn authentication<'t>(&self) -> Rule<'t> {
-        let Self { labels, timing, .. } = self;
-        let by = format!("by ({}, method)", self.names);
-        let window = prometheus(timing.longest + timing.run + Duration::from_secs(120));
-        let bad = format!(
-            "max {by} ({AUTHENTICATION}{{{labels},result=~\"fail|softfail|permerror|policy\"}}) == 1"
-        );
-        let on = format!("on ({})", self.names);
-        Rule {
-            alert: "MailAuthenticationFailing",
-            expr: format!(
-                "(
-  {bad}
-  unless max {by} (max_over_time({AUTHENTICATION}{{{labels},result=\"pass\"}}[{window}])) == 1
-)
-and {on} (
-  max {} (changes({LAST_ARRIVAL}{{{labels}}}[{window}])) >= 1
-)",
-                self.by
-            ),
-            wait: None,
-            severity: "warning",
-            summary: format!("{{{{ $labels.method }}}} of mail to {} fails", self.to),
-            description: "Two messages in a row failed the check: DNS records of the sending domain, or what the receiving server's resolver sees of them, are wrong. Sooner or later such mail is junked.".to_owned(),
-        }
-    }
-
-    fn was_blocked<'t>(&self) -> Rule<'t> {
-        let Self {
-            by, labels, timing, ..
-        } = self;
-        let window = prometheus(timing.window);
-        Rule {
-            alert: "RecipientWasBlocked",
-            expr: format!(
-                "max {by} (max_over_time({RECIPIENT_UNBLOCKED}{{{labels}}}[{window}])) == 1"
-            ),
-            wait: None,
-            severity: "warning",
-            summary: format!("{} was on the provider's block list", self.to),
-            description: "A bounce had put the recipient there, and mailprobe lifted the block. Other recipients of the same server may still be on it, and mail to them is dropped in silence.".to_owned(),
         }
     }
 
@@ -537,13 +437,10 @@ and {on} (
             by, labels, timing, ..
         } = self;
         let sends = sends_in_six_hours(plan, &probe.sender);
-        let fresh = timing.oldest.as_secs();
-        let last = self.max(&LAST_RUN);
+        let fresh = format!("{} > time() - {}", newest(labels), timing.oldest.as_secs());
         Rule {
             alert: "SenderQuotaLow",
-            expr: format!(
-                "min {by} ({QUOTA_REMAINING}{{{labels}}}) < {sends}\nand time() - {last} < {fresh}"
-            ),
+            expr: format!("min {by} ({QUOTA_REMAINING}{{{labels}}} and {fresh}) < {sends}"),
             wait: None,
             severity: "warning",
             summary: format!("{} will take {{{{ $value }}}} more messages", self.sender),
@@ -563,10 +460,12 @@ and {on} (
         // What a probe left behind that does not run any more says nothing of today's certificate.
         certificate_expiring(
             format!(
-                "min by (endpoint, {names}) ({CERTIFICATE_EXPIRY}{{{labels}}}) - time() < {}\nand on ({names}) time() - {} < {}",
-                CERTIFICATE_DAYS * 24 * 60 * 60,
-                self.max(&LAST_RUN),
-                timing.oldest.as_secs()
+                "min by (endpoint, {names}) (
+  {CERTIFICATE_EXPIRY}{{{labels}}} and ignoring (endpoint) {} > time() - {}
+) - time() < {}",
+                newest(labels),
+                timing.oldest.as_secs(),
+                CERTIFICATE_DAYS * 24 * 60 * 60
             ),
             &format!(", as the probe {} met it,", probe.name),
         )
@@ -587,6 +486,11 @@ fn certificate_expiring(expr: String, of: &str) -> Rule<'static> {
             "It was not renewed {CERTIFICATE_DAYS} days before its end, or the server was not reloaded since."
         ),
     }
+}
+
+/// The instances of a probe that know of its last run.
+fn newest(labels: &str) -> String {
+    format!("{LAST_RUN}{{{labels}}} == scalar(max({LAST_RUN}{{{labels}}}))")
 }
 
 /// What stands between the braces of a selector.

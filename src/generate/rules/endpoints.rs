@@ -1,9 +1,9 @@
 //! What is not of one probe: listeners and their certificates.
 
-use super::{AHEAD, CERTIFICATE_DAYS, Rule, RuleOptions, certificate_expiring, selector};
+use super::{AHEAD, CERTIFICATE_DAYS, Rule, RuleOptions, Streak, certificate_expiring, selector};
 use crate::config::plan::Plan;
 use crate::generate::quoting::promql;
-use crate::generate::timing::{OVERRUN, Timing, site_labels};
+use crate::generate::timing::{OVERRUN, Timing, prometheus, site_labels};
 use crate::generate::yaml::{Node, map};
 use crate::metrics::{CERTIFICATE_EXPIRY, LAST_CHECK, LAST_RUN, LISTENER_UP};
 use std::time::Duration;
@@ -23,9 +23,9 @@ pub(super) fn endpoints(plan: &Plan, options: &RuleOptions) -> Node {
         .min()
         .unwrap_or_default()
         .max(plan.serve.listener_interval);
-    let last = format!("max({LAST_CHECK}{{{of_site}}})");
-    let oldest = (checks_apart + OVERRUN + Duration::from_secs(120)).as_secs();
-    let up = format!("max {by} ({LISTENER_UP}{{{of_site}}})");
+    let fresh = (checks_apart + OVERRUN + Duration::from_secs(120)).as_secs();
+    let up = format!("{LISTENER_UP}{{{of_site}}}");
+    let check = format!("{LAST_CHECK}{{{of_site}}}");
     let mut rules = Vec::new();
     if !plan.listeners.is_empty() {
         // Those of probes have the label `probe`, and rules of their own.
@@ -33,19 +33,31 @@ pub(super) fn endpoints(plan: &Plan, options: &RuleOptions) -> Node {
         labels.push(("probe".to_owned(), String::new()));
         rules.push(certificate_expiring(
             format!(
-                "min {by} ({CERTIFICATE_EXPIRY}{{{}}}) - time() < {}\nand on () time() - {last} < {oldest}",
+                "min {by} (
+  {CERTIFICATE_EXPIRY}{{{}}} and ignoring (endpoint) time() - {check} < {fresh}
+) - time() < {}",
                 selector(&labels),
                 CERTIFICATE_DAYS * 24 * 60 * 60
             ),
             "",
         ));
-        rules.push(unchecked(plan, &of_site, &up));
+        rules.push(unchecked(plan, &of_site, &format!("max {by} ({up})")));
     }
+    // When each port was checked, and 0 where it was then otherwise.
+    let at = |is: &str| format!("max {by} ({is} * ignoring (endpoint) group_left () {check})");
+    let (failed, good) = (at(&format!("(1 - {up})")), at(&up));
+    let window = checks_apart * 3 + OVERRUN;
+    let step = Duration::from_secs(60).max(window / 2000);
+    let down = Streak {
+        failed: format!("{failed}\n      > {good}"),
+        good: format!("{good}\n        >= {failed}"),
+        zero: format!("max {by} ({up} @ end()) * 0"),
+        window: format!("{}:{}", prometheus(window), prometheus(step)),
+    };
     rules.push(Rule {
         alert: "MailListenerDown",
-        expr: format!("{up} == 0"),
-        // The next check has to say so too.
-        wait: Some(checks_apart + OVERRUN + Duration::from_secs(60)),
+        expr: down.in_a_row(2),
+        wait: None,
         severity: "critical",
         summary: "the mail port {{ $labels.endpoint }} does not answer as it should".to_owned(),
         description: "Two checks in a row failed (connection, PROXY header, greeting or TLS). `mailprobe check --listeners` says which.".to_owned(),

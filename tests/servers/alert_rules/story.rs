@@ -29,6 +29,8 @@ pub struct Story {
     past: Vec<BTreeMap<String, f64>>,
     is_scraped: bool,
     delivery_seconds: f64,
+    /// What the border says of every message's DKIM signature, where it does.
+    dkim: Option<&'static str>,
     /// By how many seconds the probe's clock is ahead.
     ahead: f64,
     minutes_between_evaluations: usize,
@@ -85,6 +87,39 @@ impl Story {
     /// How long deliveries take from now on.
     pub fn takes(&mut self, seconds: f64) -> &mut Self {
         self.delivery_seconds = seconds;
+        self
+    }
+
+    /// What the border says of DKIM from now on.
+    pub fn dkim(&mut self, result: &'static str) -> &mut Self {
+        self.dkim = Some(result);
+        self
+    }
+
+    /// A check of the mail ports that ends now.
+    pub fn checks(&mut self, ports: &[(&str, f64)]) -> &mut Self {
+        let now = (self.minute() * 60) as f64;
+        self.set_series("mailprobe_last_check_timestamp_seconds{}", now);
+        for (port, up) in ports {
+            self.set_series(
+                &format!("mailprobe_listener_up{{endpoint=\"{port}\"}}"),
+                *up,
+            );
+        }
+        self
+    }
+
+    /// All that is shown is shown from now on by another instance that stands still, beside what goes on.
+    pub fn freeze(&mut self) -> &mut Self {
+        let frozen: Vec<(String, f64)> = self
+            .now
+            .iter()
+            .map(|(series, value)| {
+                let (metric, labels) = series.split_once('{').unwrap();
+                (format!("{metric}{{job=\"before\",{labels}"), *value)
+            })
+            .collect();
+        self.now.extend(frozen);
         self
     }
 
@@ -172,6 +207,15 @@ impl Story {
         if ["delivered", "late", "junked"].contains(&verdict) {
             self.set("mailprobe_last_arrival_timestamp_seconds", now);
             self.set("mailprobe_last_delivery_seconds", self.delivery_seconds);
+            if let Some(current) = self.dkim {
+                for one in ["pass", "fail", "none"] {
+                    let labels = self.labels();
+                    let series = format!(
+                        "mailprobe_authentication{{{labels},method=\"dkim\",result=\"{one}\"}}"
+                    );
+                    self.set_series(&series, f64::from(u8::from(one == current)));
+                }
+            }
         }
     }
 
@@ -181,7 +225,7 @@ impl Story {
         let known: Vec<String> = self
             .now
             .keys()
-            .filter(|series| series.starts_with("mailprobe_cause{"))
+            .filter(|series| series.starts_with(&format!("mailprobe_cause{{{labels},")))
             .cloned()
             .collect();
         for series in known {
