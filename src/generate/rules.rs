@@ -15,7 +15,7 @@ mod streak;
 use super::quoting::{in_template, promql, query_in_template};
 use super::timing::{Timing, prometheus, sends_in_six_hours, site_labels};
 use super::yaml::{Node, map};
-use crate::config::plan::{Plan, ProbePlan};
+use crate::config::plan::{Plan, ProbePlan, SenderPlan};
 use crate::metrics::{
     CAUSE, CERTIFICATE_EXPIRY, LAST_RUN, LAST_SUCCESS, LATE_ARRIVALS, Metric, NEXT_RUN,
     QUOTA_REMAINING, SUCCESS, VERDICT,
@@ -335,17 +335,28 @@ impl Queries {
             self.cause("sender_unauthorized|sender_quota_exhausted|sender_rejected_message");
         let once = self.in_a_row(1, Some(&format!("{refused} and {for_good}")));
         let twice = self.in_a_row(2, Some(&refused));
+        // The way of mail from outside is not in it, unless the sender is the server itself.
+        let (severity, others) = match probe.sender.as_ref() {
+            SenderPlan::Smtp(_) => (
+                "critical",
+                "Where that is your own mail server, mail that others hand to it may be refused as well.",
+            ),
+            SenderPlan::Brevo(_) | SenderPlan::Api(_) => (
+                "warning",
+                "This says nothing about mail that others send to you.",
+            ),
+        };
         Rule {
             alert: "MailProbeSenderRefused",
             expr: format!("(\n{twice}\nor\n{once}\n)\nand {}", self.runs(&refused)),
             wait: None,
-            severity: "warning",
+            severity,
             summary: format!(
                 "{} takes no message from the probe {}: {}",
                 self.sender, probe.name, self.last_cause
             ),
             description: format!(
-                "The sender refused twice in a row, or for a cause that does not pass by itself: {}. This says nothing about mail that others send to you.",
+                "The sender refused twice in a row, or for a cause that does not pass by itself: {}. {others}",
                 self.last_cause
             ),
         }

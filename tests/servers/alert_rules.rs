@@ -760,6 +760,30 @@ fn listeners_that_were_checked_in_the_future_are_told() {
     story.tell(&generated_for("listeners.toml", &["prometheus-rules"]));
 }
 
+#[test]
+#[ignore = "needs servers: run tests/run"]
+fn an_smtp_server_that_refuses_may_be_the_mail_server_itself_and_pages() {
+    let rules = rules_with(|config| {
+        let smtp = "token_key = { env = \"MAILPROBE_TOKEN_KEY\" }\n".to_owned() + &config;
+        let api = "type    = \"brevo\"\napi_key = { env = \"BREVO_API_KEY\" }";
+        smtp.replace(
+            api,
+            "type = \"smtp\"\nhost = \"mail.example.org\"\ntls = \"none\"",
+        )
+    });
+    let mut story = Story::begin();
+    story.run("refused", "sender_rejected_message");
+    story.says(
+        "MailProbeSenderRefused",
+        "critical",
+        [
+            "brevo takes no message from the probe external: sender_rejected_message",
+            "The sender refused twice in a row, or for a cause that does not pass by itself: sender_rejected_message. Where that is your own mail server, mail that others hand to it may be refused as well.",
+        ],
+    );
+    story.tell(&rules);
+}
+
 /// What `promtool check rules` finds wrong, style included.
 #[track_caller]
 fn lint(rules: &str) {
