@@ -42,7 +42,7 @@ enum What {
         /// For rules that were generated with --old-names
         #[arg(long)]
         old_names: bool,
-        /// Your own alert for a lost way out to the internet, which silences all others
+        /// Your own alert for a lost way out to the internet, which silences all others but CertificateExpiring
         #[arg(long, value_name = "ALERT", default_value = "InternetDown")]
         outage: String,
     },

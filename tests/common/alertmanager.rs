@@ -1,8 +1,8 @@
 //! Alertmanager, and what it notifies.
 
 use super::process::{Process, free_port};
-use super::prometheus::get;
-use serde_json::Value;
+use super::prometheus::{get, post};
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
@@ -86,6 +86,29 @@ impl Alertmanager {
                 .is_some_and(|name| name == alert)
         })?;
         Some(found.pointer("/status/state")?.as_str()?.to_owned())
+    }
+
+    /// Has it know of alerts, as JSON has their labels.
+    pub fn alert(&self, labels: &[Value]) {
+        let alerts: Vec<Value> = labels
+            .iter()
+            .map(|labels| json!({ "labels": labels }))
+            .collect();
+        let body = Value::from(alerts).to_string();
+        let answer = post(self.port, "/api/v2/alerts", "application/json", &body);
+        assert_eq!(answer, "");
+    }
+
+    /// The labels of all alerts that are suppressed, and of all that are not.
+    pub fn suppressed_and_active(&self) -> (Vec<Value>, Vec<Value>) {
+        let alerts: Value = serde_json::from_str(&get(self.port, "/api/v2/alerts")).unwrap();
+        let (suppressed, active): (Vec<&Value>, Vec<&Value>) = alerts
+            .as_array()
+            .unwrap()
+            .iter()
+            .partition(|one| one["status"]["state"] == "suppressed");
+        let labels = |all: Vec<&Value>| all.iter().map(|one| one["labels"].clone()).collect();
+        (labels(suppressed), labels(active))
     }
 
     /// What was notified so far.

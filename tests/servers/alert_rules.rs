@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use story::Story;
 
 /// What is generated for the example config.
-fn generated(arguments: &[&str]) -> String {
+pub(crate) fn generated(arguments: &[&str]) -> String {
     generated_for("old-installation.toml", arguments)
 }
 

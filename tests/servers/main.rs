@@ -22,6 +22,7 @@ mod deploy;
 mod faults;
 mod figures;
 mod incidents;
+mod inhibitions;
 mod installation;
 mod interrupted;
 mod listeners;
