@@ -70,6 +70,17 @@ impl Names {
             }
         }
     }
+
+    /// The section of the runbook: that of the new name.
+    fn section(alert: &str) -> &str {
+        let (old, new) = (Self::new(true), Self::new(false));
+        match alert {
+            _ if alert == old.failing => new.failing,
+            _ if alert == old.stale => new.stale,
+            _ if alert == old.never_ran => new.never_ran,
+            _ => alert,
+        }
+    }
 }
 
 /// The rules as a file for `rule_files`, or as an object for the operator.
@@ -117,7 +128,7 @@ impl Rule<'_> {
         let mut labels = vec![(COMPONENT.0.to_owned(), COMPONENT.1.into())];
         labels.extend(probe.map(|probe| ("probe".to_owned(), probe.into())));
         labels.push(("severity".to_owned(), self.severity.into()));
-        let anchor = self.alert.to_lowercase();
+        let anchor = Names::section(self.alert).to_lowercase();
         let annotations = map([
             ("summary", self.summary.into()),
             ("description", self.description.into()),

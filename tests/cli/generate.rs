@@ -360,6 +360,51 @@ fn every_alert_has_its_place_in_the_runbook() {
 }
 
 #[test]
+fn every_alert_says_what_it_is_where_to_read_on_and_the_cause_where_a_run_stands_behind_it() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let sections: BTreeSet<String> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .map(str::to_lowercase)
+        .collect();
+    // No run, or none in which something went wrong.
+    let without_cause = [
+        "MailProbeNeverRan",
+        "EmailRoundtripNeverRun",
+        "RecipientWasBlocked",
+        "SenderQuotaLow",
+        "CertificateExpiring",
+        "MailListenerDown",
+    ];
+    for config in ["listeners.toml", "both-ways.toml"] {
+        for old_names in [&[][..], &["--old-names"]] {
+            let mut arguments = vec!["prometheus-rules", "--runbook", "https://example.org/mail"];
+            arguments.extend(old_names);
+            let config = root().join("fixtures/config/good").join(config);
+            let rules = printed_for(&config, &arguments);
+            let mut alerts = 0;
+            for rule in rules.split("- alert: ").skip(1) {
+                let (alert, rest) = rule.split_once('\n').unwrap();
+                alerts += 1;
+                let annotation = |name: &str| {
+                    let text = rest.split(&format!(" {name}: ")).nth(1);
+                    let text = text.unwrap_or_else(|| panic!("{alert} has no {name}"));
+                    text.lines().next().unwrap().replace('\\', "")
+                };
+                assert!(annotation("summary").len() > 20, "{alert}");
+                let tells_cause = annotation("description").contains("label \"cause\"");
+                assert_eq!(tells_cause, !without_cause.contains(&alert), "{alert}");
+                let address = annotation("runbook_url");
+                let section = address.trim_matches('"').split_once('#').unwrap();
+                assert_eq!(section.0, "https://example.org/mail");
+                assert!(sections.contains(section.1), "{alert}: no {}", section.1);
+            }
+            assert!(alerts > 13, "{alerts}");
+        }
+    }
+}
+
+#[test]
 fn the_deadlines_of_the_job_and_of_the_unit_agree_with_the_config() {
     let plan = load_without_secrets(&root().join("deploy/mailprobe.toml")).unwrap();
     let timeout = plan.probes[0].timeout.as_secs();

@@ -2,6 +2,7 @@
 
 use super::{Queries, RUNS_LOOKED_AT, Rule, Streak};
 use crate::config::plan::ProbePlan;
+use crate::generate::quoting::query_in_template;
 use crate::generate::timing::{SLACK, prometheus};
 use crate::metrics::{
     AUTHENTICATION, LAST_ARRIVAL, LAST_DELIVERY, LAST_RUN, LATE_ARRIVALS, RECIPIENT_UNBLOCKED,
@@ -15,8 +16,11 @@ impl Queries {
             expr: self.in_a_row(1, Some(&self.verdict("junked"))),
             wait: None,
             severity: "warning",
-            summary: format!("mail to {} is filed as spam", self.to),
-            description: "The message arrived in the junk folder. `mailprobe run` says the score, the heaviest symbols and what failed of SPF, DKIM and DMARC.".to_owned(),
+            summary: format!("mail to {} is filed as spam: {}", self.to, self.last_cause),
+            description: format!(
+                "The message arrived in the junk folder. `mailprobe run` says the score, the heaviest symbols and what failed of SPF, DKIM and DMARC. The cause that the last run found: {}.",
+                self.last_cause
+            ),
         }
     }
 
@@ -46,13 +50,19 @@ impl Queries {
             zero: format!("max {by} ({LAST_ARRIVAL}{{{labels}}} @ end()) * 0"),
             window: self.window(),
         };
+        let took = query_in_template(&format!(
+            "{LAST_DELIVERY}{{{labels}}} and {LAST_ARRIVAL}{{{labels}}} == scalar(max({LAST_ARRIVAL}{{{labels}}}))"
+        ));
         Rule {
             alert: "MailDeliverySlow",
             expr: format!("{}\nunless {}", slow.in_a_row(3), self.no_arrival()),
             wait: None,
             severity: "info",
             summary: format!("mail to {} takes much longer than usual", self.to),
-            description: "Three deliveries in a row took more than 10 s and three times the median of the last seven days.".to_owned(),
+            description: format!(
+                "Three deliveries in a row took more than 10 s and three times the median of the last seven days; the last one took {{{{ with query {took} }}}}{{{{ . | first | value | humanizeDuration }}}}{{{{ end }}}}. The cause that the last run found: {} (none if it was delivered).",
+                self.last_cause
+            ),
         }
     }
 
@@ -113,7 +123,10 @@ impl Queries {
             wait: None,
             severity: "warning",
             summary: format!("{{{{ $labels.method }}}} of mail to {} fails", self.to),
-            description: "Two messages in a row failed the check: DNS records of the sending domain, or what the receiving server's resolver sees of them, are wrong. Sooner or later such mail is junked.".to_owned(),
+            description: format!(
+                "Two messages in a row failed the check: DNS records of the sending domain, or what the receiving server's resolver sees of them, are wrong. Sooner or later such mail is junked. The cause that the last run found: {} (none if it was delivered).",
+                self.last_cause
+            ),
         }
     }
 
