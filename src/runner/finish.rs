@@ -26,6 +26,8 @@ pub(super) const PUSH_LIMIT: Duration = Duration::from_secs(40);
 const PUSH_LIMIT_INTERRUPTED: Duration = Duration::from_secs(12);
 /// Everything between the verdict and the pushes.
 const CLEAN_UP_LIMIT: Duration = Duration::from_secs(10);
+/// The same after a signal: the scheduler waits for runs no longer than 12 s. What is left lies there for a later run.
+const CLEAN_UP_LIMIT_INTERRUPTED: Duration = Duration::from_secs(5);
 /// Of that, reading the message.
 const READ_LIMIT: Duration = Duration::from_secs(3);
 /// And saying goodbye.
@@ -81,11 +83,19 @@ impl Running {
     pub(super) async fn finish(mut self, stop: watch::Receiver<bool>) -> Report {
         let gave_up = self.now();
         self.work = None;
-        if let Some(fullness) = self.fullness.take() {
-            self.mailbox_quota = fullness.await.unwrap_or_default();
+        if let Some(mut fullness) = self.fullness.take() {
+            tokio::select! {
+                quota = &mut fullness => self.mailbox_quota = quota.unwrap_or_default(),
+                () = told(stop.clone()) => fullness.abort(),
+            }
         }
         let token = self.message().token.clone();
-        let aftermath = self.clean_up(&token).await;
+        let limit = if *stop.borrow() {
+            CLEAN_UP_LIMIT_INTERRUPTED
+        } else {
+            CLEAN_UP_LIMIT
+        };
+        let aftermath = self.clean_up(&token, limit).await;
         let mut report = self.report(&token, gave_up, aftermath).await;
         if self.job.options.push {
             self.push(&mut report, stop).await;
@@ -97,14 +107,14 @@ impl Running {
         report
     }
 
-    async fn clean_up(&mut self, token: &str) -> Aftermath {
+    async fn clean_up(&mut self, token: &str, limit: Duration) -> Aftermath {
         let mut after = Aftermath::default();
         // Opened, and nothing was sent: there is nothing to wait for, and still something to clean up.
         self.begin_watching(token);
         let Some(mut watch) = self.watch.take() else {
             return after;
         };
-        let end = Instant::now() + CLEAN_UP_LIMIT;
+        let end = Instant::now() + limit;
         watch.set(Phase::Stop);
         if let Some(seen) = &self.seen {
             let begun = Instant::now();
@@ -306,14 +316,19 @@ impl Running {
     }
 }
 
+/// Until a signal asks to end.
+async fn told(mut stop: watch::Receiver<bool>) {
+    // An error means that nobody is left who could ask.
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// A push, cut short where a signal asks to end.
-async fn unless_stopped(sink: &Sink, report: &Report, mut stop: watch::Receiver<bool>) -> Push {
+async fn unless_stopped(sink: &Sink, report: &Report, stop: watch::Receiver<bool>) -> Push {
     let begun = Instant::now();
     let stopped = async {
-        // An error means that nobody is left who could ask.
-        if stop.wait_for(|stop| *stop).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        told(stop).await;
         tokio::time::sleep(PUSH_LIMIT_INTERRUPTED).await;
     };
     tokio::select! {

@@ -3,16 +3,17 @@
 use crate::world::{Stage, finish, program, signal, wait_until};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Child;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A scheduler at work on a stage; ended with its test.
-struct Serving {
+pub struct Serving {
     child: Option<Child>,
     address: String,
-    /// The log until then.
-    told: String,
+    /// The log.
+    told: Arc<Mutex<String>>,
 }
 
 impl Serving {
@@ -24,7 +25,14 @@ impl Serving {
         let text = text.replace("push_url", "probe = \"demo\"\npush_url");
         let config = stage.directory().join("served.toml");
         std::fs::write(&config, text + more).unwrap();
-        let arguments = ["serve", "--config", config.to_str().unwrap()];
+        Self::start_with(&config, "info")
+    }
+
+    /// Starts it with this config, to log at this level.
+    #[track_caller]
+    pub fn start_with(config: &Path, level: &str) -> Self {
+        let config = config.to_str().unwrap();
+        let arguments = ["serve", "--log-level", level, "--config", config];
         let mut child = program(&arguments).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
@@ -35,9 +43,14 @@ impl Serving {
         }
         let address = line.split("http://").nth(1).unwrap();
         let address = address.split([' ', '\n']).next().unwrap().to_owned();
-        let told = line;
+        let told = Arc::new(Mutex::new(line));
         // Read on, so that it never waits for us.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        let heard = Arc::clone(&told);
+        std::thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                *heard.lock().unwrap() += &(line + "\n");
+            }
+        });
         Self {
             child: Some(child),
             address,
@@ -45,8 +58,31 @@ impl Serving {
         }
     }
 
+    /// What it has logged so far.
+    pub fn told(&self) -> String {
+        self.told.lock().unwrap().clone()
+    }
+
+    /// The log, to be read after its end as well.
+    pub fn log(&self) -> Arc<Mutex<String>> {
+        Arc::clone(&self.told)
+    }
+
+    /// Asks it to end, and waits for that; its exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        let child = self.child.take().unwrap();
+        signal(child.id(), "TERM");
+        finish(child).code
+    }
+
     /// The status line of an answer.
-    fn ask(&self, method: &str, path: &str) -> String {
+    pub fn ask(&self, method: &str, path: &str) -> String {
+        let response = self.answer(method, path);
+        response.lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// A whole answer.
+    pub fn answer(&self, method: &str, path: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let limit = Some(Duration::from_secs(30));
         stream.set_read_timeout(limit).unwrap();
@@ -57,7 +93,7 @@ impl Serving {
         stream.write_all(request.as_bytes()).unwrap();
         let mut response = String::new();
         stream.read_to_string(&mut response).unwrap();
-        response.lines().next().unwrap_or_default().to_owned()
+        response
     }
 }
 
@@ -104,14 +140,15 @@ fn a_history_that_never_opens_keeps_nobody_from_serving_nor_from_ending() {
         state.display()
     );
     let serving = Serving::start(&stage, &serve);
-    assert!(!serving.told.contains("in memory only"), "{}", serving.told);
+    let told = serving.told();
+    assert!(!told.contains("in memory only"), "{told}");
     drop(serving);
     // What looks like a journal of SQLite's is opened by it, and a pipe waits for its other end.
     let journal = state.join("history.db-journal");
     let made = std::process::Command::new("mkfifo").arg(journal).status();
     assert!(made.unwrap().success());
     let serving = Serving::start(&stage, &serve);
-    let told = &serving.told;
+    let told = serving.told();
     assert!(told.contains("has not opened within 5 s"), "{told}");
     assert_eq!(serving.ask("GET", "/healthz"), "HTTP/1.1 200 OK");
 }

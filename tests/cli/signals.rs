@@ -1,5 +1,6 @@
 //! SIGTERM and SIGINT: the wait ends, what is known is pushed, nobody is paged.
 
+use crate::serve::Serving;
 use crate::world::{Gate, Stage, finish, program, signal, wait_until};
 use std::net::TcpListener;
 use std::process::Child;
@@ -151,4 +152,47 @@ fn a_run_whose_mailbox_and_sinks_all_hang_is_over_25_seconds_after_the_signal() 
     assert!(took < Duration::from_secs(25), "{took:?}");
     assert_eq!(ran.code, Some(143));
     assert_eq!(ran.report()["cause"]["code"], "interrupted");
+}
+
+#[test]
+fn a_scheduler_whose_run_is_at_its_last_look_tells_of_it_and_is_over_25_seconds_after_the_signal() {
+    let stage = Stage::new(None);
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = std::fs::read_to_string(stage.config()).unwrap();
+    let line = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap();
+    let imap = line("port ").rsplit(' ').next().unwrap();
+    let gate = Gate::before(imap);
+    let url = format!("url  = \"http://{}\"", silent.local_addr().unwrap());
+    let config = stage.config_with(&[
+        (line("port "), &format!("port     = {}", gate.port)),
+        (line("url "), &url),
+    ]);
+    let state = stage.directory().join("state");
+    let serve = format!(
+        "\n[serve]\nlisten = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n",
+        state.display()
+    );
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text + &serve).unwrap();
+    stage.world().brevo().state().hold = Duration::from_secs(3600);
+    let serving = Serving::start_with(&config, "debug");
+    serving.ask("POST", "/api/probes/demo/run");
+    wait_until("the message is sent", || stage.sends() == 1);
+    gate.frozen.store(true, Ordering::SeqCst);
+    wait_until("the last look begins", || {
+        serving.told().contains("time is over")
+    });
+    let begun = Instant::now();
+    let log = serving.log();
+    assert_eq!(serving.stop(), Some(0));
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(25), "{took:?}");
+    let told = log.lock().unwrap().clone();
+    assert!(!told.contains("cut off"), "{told}");
+    let run = told.lines().find(|line| line.contains("verdict"));
+    let run = run.unwrap_or_else(|| panic!("no run is told of: {told}"));
+    assert!(
+        run.contains("undetermined") && run.contains("interrupted"),
+        "{run}"
+    );
 }
