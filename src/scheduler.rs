@@ -50,8 +50,10 @@ pub struct Cast {
     pub min_interval: Duration,
 }
 
-/// Reads the config again: the new cast, or why there is none.
-pub type Reload = Box<dyn FnMut() -> Result<Cast, String> + Send>;
+/// Reads the config again: the new cast, or why there is none. Files may hang: probes go on meanwhile.
+pub type Reload = Box<dyn FnMut() -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send>;
+/// What comes of that.
+pub type Outcome = Result<Cast, String>;
 /// The time of day.
 pub type Clock = Box<dyn Fn() -> DateTime<Utc> + Send>;
 
@@ -85,6 +87,12 @@ pub enum Asked {
     TooSoon(Duration),
     /// The process is about to end.
     Ending,
+}
+
+/// A reload under way, and who hears of it.
+struct Reloading {
+    outcome: Pin<Box<dyn Future<Output = Outcome> + Send>>,
+    reply: oneshot::Sender<Result<(), String>>,
 }
 
 /// The scheduler.
@@ -144,6 +152,7 @@ impl Scheduler {
         mut stopped: watch::Receiver<bool>,
         mut heartbeat: impl FnMut(),
     ) {
+        let mut reloading = None;
         while !*stopped.borrow_and_update() {
             self.fire_due();
             self.logbook.tick();
@@ -153,7 +162,16 @@ impl Scheduler {
                 biased;
                 _ = stopped.changed() => {}
                 Some(ended) = self.runs.join_next_with_id() => self.on_end(ended),
-                Some(command) = commands.recv() => self.on_command(command),
+                outcome = end_of(&mut reloading) => {
+                    let outcome = self.take_over(outcome);
+                    if let Some(Reloading { reply, .. }) = reloading.take() {
+                        let _ = reply.send(outcome);
+                    }
+                }
+                // What is asked for meanwhile is for the new config.
+                Some(command) = commands.recv(), if reloading.is_none() => {
+                    reloading = self.on_command(command);
+                }
                 () = sleep(wait) => {}
             }
         }
@@ -245,14 +263,16 @@ impl Scheduler {
         }
     }
 
-    fn on_command(&mut self, command: Command) {
-        // Whoever asked and went away has no need of the answer.
+    fn on_command(&mut self, command: Command) -> Option<Reloading> {
         match command {
             Command::Run { probe, reply } => {
+                // Whoever asked and went away has no need of the answer.
                 let _ = reply.send(self.run_now(&probe));
+                None
             }
             Command::Reload { reply } => {
-                let _ = reply.send(self.read_again());
+                let outcome = (self.reload)();
+                Some(Reloading { outcome, reply })
             }
         }
     }
@@ -281,8 +301,8 @@ impl Scheduler {
     }
 
     /// Takes a new config into use; a bad one changes nothing.
-    fn read_again(&mut self) -> Result<(), String> {
-        match (self.reload)() {
+    fn take_over(&mut self, outcome: Outcome) -> Result<(), String> {
+        match outcome {
             Ok(cast) => {
                 let now = (self.clock)();
                 let mut table = timetable(&cast.probes, now, self.monotonic());
@@ -323,6 +343,14 @@ impl Scheduler {
             tracing::warn!(probe, "the run did not end in time and is cut off");
         }
         self.runs.shutdown().await;
+    }
+}
+
+/// The end of a reload; never, where none is under way.
+async fn end_of(reloading: &mut Option<Reloading>) -> Outcome {
+    match reloading {
+        Some(reloading) => (&mut reloading.outcome).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -4,6 +4,7 @@ use super::run::Signals;
 use super::{Common, USAGE, output};
 use crate::config::plan::Plan;
 use crate::config::{self, ConfigError};
+use crate::files;
 use crate::history::{self, History};
 use crate::http::{self, App};
 use crate::metrics::Counters;
@@ -14,7 +15,7 @@ use crate::scheduler::{Cast, Command, Scheduler};
 use chrono::Utc;
 use clap::Args;
 use sd_notify::NotifyState;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -102,7 +103,11 @@ async fn set_up(common: &Common) -> Result<Service, String> {
     });
     let reload = {
         let (stage, app, counters) = (Arc::clone(&stage), Arc::clone(&app), Arc::clone(&counters));
-        Box::new(move || reload(&path, &stage, &app, &counters))
+        let renewed = move || {
+            let (stage, app) = (Arc::clone(&stage), Arc::clone(&app));
+            reload(path.clone(), stage, app, Arc::clone(&counters))
+        };
+        Box::new(move || Box::pin(renewed()) as _)
     };
     let scheduler = Scheduler::new(
         cast,
@@ -200,43 +205,54 @@ fn tell_budget(plan: &Plan) {
 }
 
 /// Reads the config again, for SIGHUP and `POST /-/reload`.
-fn reload(
-    path: &Path,
-    stage: &Arc<Mutex<Stage>>,
-    app: &Arc<App>,
-    counters: &Arc<Counters>,
+async fn reload(
+    path: PathBuf,
+    stage: Arc<Mutex<Stage>>,
+    app: Arc<App>,
+    counters: Arc<Counters>,
 ) -> Result<Cast, String> {
     let moment = NotifyState::monotonic_usec_now().ok();
     notify(&[Some(NotifyState::Reloading), moment]);
-    let outcome = read(path)
-        .map_err(|error| error.to_string())
-        .and_then(|plan| {
-            let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
-            let new = stage
-                .renewed(plan, counters)
-                .map_err(|error| format!("error: {error}"))?;
-            let (old, now) = (&stage.plan().serve, &new.plan().serve);
-            if (old.listen, &old.state_dir) != (now.listen, &now.state_dir) {
-                tracing::warn!(
-                    "`listen` and `state_dir` of [serve] change with the next start only"
-                );
-            }
-            app.set_token(now.token.clone().map(|token| token.value));
-            tell_budget(new.plan());
-            let longest = stage.plan().probes.iter().map(|probe| probe.timeout).max();
-            let retired = new.retired().to_vec();
-            tokio::spawn(async move {
-                sleep(longest.unwrap_or_default() + AFTERGLOW).await;
-                for queue in retired {
-                    queue.close(Instant::now() + AFTERGLOW).await;
-                }
-            });
-            let cast = new.cast();
-            *stage = new;
-            Ok(cast)
-        });
+    let outcome = renew(path, &stage, &app, &counters).await;
     notify(&[Some(NotifyState::Ready), None]);
     outcome
+}
+
+async fn renew(
+    path: PathBuf,
+    stage: &Mutex<Stage>,
+    app: &App,
+    counters: &Arc<Counters>,
+) -> Result<Cast, String> {
+    let old = stage.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let config = path.clone();
+    let reading = files::aside(&path, move || {
+        let plan = read(&config).map_err(|error| error.to_string())?;
+        let edges = old
+            .edges_of(&plan)
+            .map_err(|error| format!("error: {error}"))?;
+        Ok::<_, String>((plan, edges))
+    });
+    let (plan, edges) = reading.await.map_err(|error| format!("error: {error}"))??;
+    let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
+    let new = stage.renewed(plan, edges, counters);
+    let (old, now) = (&stage.plan().serve, &new.plan().serve);
+    if (old.listen, &old.state_dir) != (now.listen, &now.state_dir) {
+        tracing::warn!("`listen` and `state_dir` of [serve] change with the next start only");
+    }
+    app.set_token(now.token.clone().map(|token| token.value));
+    tell_budget(new.plan());
+    let longest = stage.plan().probes.iter().map(|probe| probe.timeout).max();
+    let retired = new.retired().to_vec();
+    tokio::spawn(async move {
+        sleep(longest.unwrap_or_default() + AFTERGLOW).await;
+        for queue in retired {
+            queue.close(Instant::now() + AFTERGLOW).await;
+        }
+    });
+    let cast = new.cast();
+    *stage = new;
+    Ok(cast)
 }
 
 /// Tells systemd, where it started us.

@@ -10,7 +10,7 @@ pub use listeners::ListenerPlan;
 pub use senders::{ApiPlan, ProviderPlan, SesPlan, SmtpAuth, SmtpLogin, SmtpPlan};
 pub use serve::ServePlan;
 
-use crate::files::{LARGEST_SECRET, read_text};
+use crate::files::{LARGEST_SECRET, aside, read_text};
 use crate::probe::path::PathPlan;
 use crate::probe::schedule::Schedule;
 use crate::probe::token::Keyring;
@@ -87,16 +87,24 @@ pub struct SecretPlan {
 impl SecretPlan {
     /// The value as it is now: access tokens in files are renewed while we run. The one that was read first, where
     /// the file can no longer be read.
-    #[must_use]
-    pub fn current(&self) -> Secret {
+    pub async fn current(&self) -> Secret {
         let SecretSource::File(path) = &self.source else {
             return self.value.clone();
         };
-        match read_text(path, LARGEST_SECRET) {
+        let file = path.clone();
+        let read = aside(path, move || read_text(&file, LARGEST_SECRET)).await;
+        match read.flatten() {
             Ok(text) if !text.trim().is_empty() => {
                 Secret::of_file(path, text.trim_end_matches(['\r', '\n']))
             }
-            _ => self.value.clone(),
+            Ok(_) => self.value.clone(),
+            Err(error) => {
+                let file = path.display();
+                tracing::warn!(
+                    "file `{file}` cannot be read again, what was read first is used: {error}"
+                );
+                self.value.clone()
+            }
         }
     }
 }

@@ -31,14 +31,19 @@ impl Stage {
         Ok(Self::of(plan, edges, Vec::new(), counters))
     }
 
-    /// The same for a config that takes the place of another: what is as it was goes on undisturbed.
+    /// The edges of a config that takes the place of another: what is as it was goes on undisturbed. Reads files.
     ///
     /// # Errors
     /// As [`Stage::new`].
-    pub fn renewed(&self, plan: Plan, counters: &Arc<Counters>) -> Result<Self, EdgeError> {
-        let edges = Edges::renewed(&plan, &self.edges)?;
+    pub fn edges_of(&self, plan: &Plan) -> Result<Edges, EdgeError> {
+        Edges::renewed(plan, &self.edges)
+    }
+
+    /// The stage that takes the place of this one, with what [`Stage::edges_of`] made.
+    #[must_use]
+    pub fn renewed(&self, plan: Plan, edges: Edges, counters: &Arc<Counters>) -> Self {
         let old = self.queues.iter().chain(&self.retired).cloned().collect();
-        Ok(Self::of(plan, edges, old, counters))
+        Self::of(plan, edges, old, counters)
     }
 
     fn of(plan: Plan, edges: Edges, old: Vec<Arc<Queue>>, counters: &Arc<Counters>) -> Self {

@@ -109,8 +109,15 @@ impl Scene {
         let reload: Reload = {
             let (next, runs, wall) = (Arc::clone(&next), Arc::clone(&runs), wall.clone());
             Box::new(move || {
-                let text = next.lock().unwrap().clone()?;
-                Ok(cast(&text, takes, &runs, &wall))
+                let text = next.lock().unwrap().clone();
+                let (runs, wall) = (Arc::clone(&runs), wall.clone());
+                Box::pin(async move {
+                    let text = text?;
+                    if text == HANGS {
+                        std::future::pending::<()>().await;
+                    }
+                    Ok(cast(&text, takes, &runs, &wall))
+                })
             })
         };
         let logbook = Arc::new(Logbook::new(None, Vec::new()));
@@ -175,6 +182,9 @@ impl Scene {
         self.counters.encode().lines().any(|one| one == line)
     }
 }
+
+/// A config on a file system that does not answer.
+const HANGS: &str = "hangs";
 
 const SHORT: Duration = Duration::from_secs(2);
 
@@ -327,6 +337,21 @@ async fn a_reload_disturbs_no_run_and_no_probe_that_is_as_it_was() {
         !scene.counters.encode().contains("goes"),
         "its series are gone"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_hangs_keeps_no_probe_from_firing_and_nobody_from_ending() {
+    let mut scene = Scene::new(&probe("often", "* * * * *"), SHORT);
+    *scene.next.lock().unwrap() = Ok(HANGS.to_owned());
+    let (reply, answer) = oneshot::channel();
+    let command = Command::Reload { reply };
+    scene.commands.send(command).await.unwrap();
+    scene.pass(100).await;
+    assert_eq!(scene.begun("often"), ["10:01:00", "10:02:00"]);
+    assert!(scene.logbook.is_ticking());
+    scene.stop.send_replace(true);
+    (&mut scene.task).await.unwrap();
+    assert!(answer.await.is_err(), "nobody answers any more");
 }
 
 #[tokio::test(start_paused = true)]

@@ -98,14 +98,14 @@ impl Api {
     /// # Errors
     /// Anything but a yes.
     pub async fn attempt(&self, message: &Message, limit: Duration) -> Result<Acceptance, Failure> {
-        let request = self.request(message, Utc::now());
+        let request = self.request(message, Utc::now()).await;
         match self.http.send(request, limit).await {
             Ok(answer) => self.of_answer(&answer, Utc::now()),
             Err(fault) => Err(self.of_silence("hand the message to", &fault)),
         }
     }
 
-    fn request(&self, message: &Message, now: DateTime<Utc>) -> RequestBuilder {
+    async fn request(&self, message: &Message, now: DateTime<Utc>) -> RequestBuilder {
         let Self { plan, http } = self;
         let client = http.client();
         match &plan.provider {
@@ -117,7 +117,7 @@ impl Api {
                 message_stream,
             } => postmark::request(plan, server_token, message_stream, client, message),
             ProviderPlan::Sendgrid { api_key } => sendgrid::request(plan, api_key, client, message),
-            ProviderPlan::Ses(ses) => ses::request(plan, ses, client, message, now),
+            ProviderPlan::Ses(ses) => ses::request(plan, ses, client, message, now).await,
             ProviderPlan::Resend { api_key } => resend::request(plan, api_key, client, message),
             ProviderPlan::Mailjet {
                 api_key,

@@ -1,6 +1,6 @@
 //! `mailprobe serve` as a process: who holds connections open keeps nobody out, and ports are checked once for all probes.
 
-use crate::world::{Stage, finish, program, signal, wait_until};
+use crate::world::{Stage, finish, program, run, signal, wait_until};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -194,4 +194,37 @@ fn listeners_are_checked_once_an_interval_however_many_probes_run() {
         let apart = pair[1] - pair[0];
         assert!(apart > INTERVAL - Duration::from_millis(500), "{apart:?}");
     }
+}
+
+/// Puts a pipe that nobody writes to in the place of a file.
+fn become_a_pipe(path: &Path) {
+    std::fs::remove_file(path).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.unwrap().success());
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_secret_is_told_at_once_by_check_run_and_reload() {
+    let stage = Stage::new(None);
+    let serving = Serving::start(&stage, "\n[serve]\nlisten = \"127.0.0.1:0\"\n");
+    let password = stage.directory().join("imap-password");
+    become_a_pipe(&password);
+    let says = format!(
+        "comes from file `{}`, which cannot be read: it is no regular file",
+        password.display()
+    );
+    let begun = Instant::now();
+    let answer = serving.answer("POST", "/-/reload");
+    assert!(answer.starts_with("HTTP/1.1 422 "), "{answer}");
+    assert!(answer.contains(&says), "{answer}");
+    assert_eq!(serving.ask("GET", "/healthz"), "HTTP/1.1 200 OK");
+    let config = stage.config();
+    for command in ["check", "run"] {
+        let ran = run(&[command, "--config", config.to_str().unwrap()]);
+        assert_eq!(ran.code, Some(2), "{command}: {ran:?}");
+        assert!(ran.stderr.contains(&says), "{command}: {ran:?}");
+    }
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    assert_eq!(serving.stop(), Some(0));
 }

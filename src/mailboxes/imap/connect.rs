@@ -143,7 +143,7 @@ async fn log_in(
         ));
     }
     let password = match method {
-        MailboxAuth::XOauth2 => plan.password.current(),
+        MailboxAuth::XOauth2 => plan.password.current().await,
         _ => plan.password.value.clone(),
     };
     let limit = remaining(end, LOGIN_LIMIT);

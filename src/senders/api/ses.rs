@@ -2,7 +2,7 @@
 
 use super::sigv4::{Request, Signer, timestamp};
 use super::{Reading, Refusal, address, rate_limited};
-use crate::config::plan::{ApiPlan, SecretPlan, SesPlan};
+use crate::config::plan::{ApiPlan, SesPlan};
 use crate::net::http::Answer;
 use crate::probe::compose::{Author, Message, TAG};
 use crate::probe::send::Retry;
@@ -18,7 +18,7 @@ struct Accepted {
     message_id: String,
 }
 
-pub(super) fn request(
+pub(super) async fn request(
     plan: &ApiPlan,
     ses: &SesPlan,
     client: &Client,
@@ -37,7 +37,10 @@ pub(super) fn request(
         .header("content-type", "application/json")
         .header("x-amz-date", &date);
     // Temporary credentials are renewed while we run.
-    let token = ses.session_token.as_ref().map(SecretPlan::current);
+    let token = match &ses.session_token {
+        Some(token) => Some(token.current().await),
+        None => None,
+    };
     let mut headers = vec![
         ("content-type", "application/json"),
         ("host", host.as_str()),
@@ -47,7 +50,7 @@ pub(super) fn request(
         headers.push(("x-amz-security-token", token.expose()));
         request = request.header("x-amz-security-token", token.expose());
     }
-    let secret = ses.secret_access_key.current();
+    let secret = ses.secret_access_key.current().await;
     let signer = Signer {
         access_key_id: &ses.access_key_id,
         secret_access_key: secret.expose(),

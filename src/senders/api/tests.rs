@@ -168,7 +168,7 @@ async fn every_request_is_the_stored_one() {
         let (url, server) = serve(answer(500, "", "")).await;
         let api = api(provider, &url);
         let message = test_message(&api);
-        let request = api.request(&message, message.sent_at);
+        let request = api.request(&message, message.sent_at).await;
         let _ = api.http.send(request, LIMIT).await;
         let mut told = laid_out(&server.await.unwrap());
         told = told.replace(env!("CARGO_PKG_VERSION"), "VERSION");

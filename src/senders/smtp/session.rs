@@ -154,7 +154,7 @@ impl<'p> Session<'p> {
                     .await
             }
             Some(SmtpAuth::XOauth2) => {
-                let token = login.password.current();
+                let token = login.password.current().await;
                 let response = format!("user={user}\x01auth=Bearer {}\x01\x01", token.expose());
                 let response = encoded(&token, &response);
                 self.xoauth2(&format!("AUTH XOAUTH2 {response}")).await
