@@ -26,7 +26,7 @@ use crate::probe::verdict::Stage;
 use crate::senders::{Inquiry, Sender};
 use crate::sinks::Sink;
 use crate::sinks::queue::Queue;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,6 +87,10 @@ pub struct Job {
     pub queues: Vec<Arc<Queue>>,
     /// Becomes true when the run waits beyond `late_after`.
     pub overdue: Arc<AtomicBool>,
+    /// When the scheduler was to start it; none where cron, a timer or a person starts the process.
+    pub planned: Option<DateTime<Utc>>,
+    /// How long after the schedule's times the scheduler starts this probe's runs.
+    pub offset: TimeDelta,
     /// How to run.
     pub options: Options,
     /// Who watches the run.

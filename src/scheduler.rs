@@ -31,6 +31,8 @@ pub struct Start {
     pub index: usize,
     /// The probe.
     pub probe: Arc<ProbePlan>,
+    /// When it was to begin.
+    pub planned: DateTime<Utc>,
     /// Becomes true when the run waits beyond `late_after`.
     pub overdue: Arc<AtomicBool>,
 }
@@ -222,6 +224,7 @@ impl Scheduler {
         let start = Start {
             index,
             probe: Arc::clone(probe),
+            planned,
             overdue: Arc::default(),
         };
         let Some(performance) = (self.cast.launch)(&start, self.stop.subscribe()) else {

@@ -123,7 +123,7 @@ pub struct CleanUp {
     pub keyring: Arc<Keyring>,
     /// The time of day.
     pub now: DateTime<Utc>,
-    /// When the probe was due before this run: the earliest time that a late arrival which cannot be deleted counts from.
+    /// When the run before this one was to start: the earliest time that a late arrival which cannot be deleted counts from.
     pub previous_fire: Option<DateTime<Utc>>,
     /// The run's message, if it was seen.
     pub seen: Option<Seen>,

@@ -15,6 +15,8 @@ const TOLERANCE: TimeDelta = TimeDelta::seconds(2);
 /// As in crontab, a clock that is set back by no more than this does not repeat the fixed times of day that it shows
 /// again. Set back by more, it was wrong before: what was served then lies too far ahead to wait for it.
 const SMALL_STEP: TimeDelta = TimeDelta::hours(3);
+/// So long after a time of the schedule cron, a timer or a CronJob may begin the run for it; ours begins none later.
+const LATEST_START: TimeDelta = TimeDelta::minutes(2);
 
 /// What a timetable knows of a probe.
 #[derive(Debug, Clone)]
@@ -206,9 +208,33 @@ impl Entry {
     }
 }
 
+/// When the run before this one was to start, whose clean-up saw what was stored until then.
+///
+/// `planned` is when the scheduler was to start this run, which begins a little after that, or long after where the
+/// machine slept. Where none planned it, a run that begins within two minutes of a time of the schedule is the one for
+/// that time, and any other one is by hand. So no time goes by that no run looks at, unless a run was left out or began
+/// later than that. What is stored while a run is at work, or is seen by a run by hand, the next one by schedule tells
+/// again, where neither a deletion nor the memory of `serve` prevents it.
+#[must_use]
+pub fn previous_start(
+    schedule: &Schedule,
+    offset: TimeDelta,
+    planned: Option<DateTime<Utc>>,
+    begun: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let start = planned.or_else(|| {
+        let last =
+            schedule.previous_before(begun.checked_add_signed(TimeDelta::nanoseconds(1))?)?;
+        (begun - last <= LATEST_START).then_some(last)
+    });
+    let from = start.unwrap_or(begun).checked_sub_signed(offset)?;
+    schedule.previous_before(from)?.checked_add_signed(offset)
+}
+
 /// Where in the time of `jitter` a probe starts: the same each time, so that its runs stay as far apart as the schedule
 /// says, and different from probe to probe.
-fn offset(name: &str, jitter: Duration) -> TimeDelta {
+#[must_use]
+pub fn offset(name: &str, jitter: Duration) -> TimeDelta {
     let hash = ring::digest::digest(&ring::digest::SHA256, name.as_bytes());
     let first = hash.as_ref().first_chunk::<4>().copied();
     let share = f64::from(u32::from_be_bytes(first.unwrap_or_default())) / f64::from(u32::MAX);
@@ -413,6 +439,61 @@ mod tests {
         for quarter in 0..4 {
             let there = seconds.iter().filter(|at| **at / 15 == quarter).count();
             assert!((45..=105).contains(&there), "{there} in quarter {quarter}");
+        }
+    }
+
+    #[test]
+    fn the_run_before_is_the_one_before_this_runs_own_time() {
+        for (crontab, minutes, planned, begun, expected) in [
+            // By the scheduler: a moment later, late after a night asleep, with jitter, and at somebody's wish.
+            (
+                "*/20 * * * *",
+                0,
+                Some("25T11:00:00"),
+                "25T11:00:00.007",
+                Some("25T10:40:00"),
+            ),
+            (
+                "*/20 * * * *",
+                0,
+                Some("25T11:00:00"),
+                "25T18:05:00",
+                Some("25T10:40:00"),
+            ),
+            (
+                "*/20 * * * *",
+                8,
+                Some("25T11:08:00"),
+                "25T11:08:00.007",
+                Some("25T10:48:00"),
+            ),
+            (
+                "*/20 * * * *",
+                8,
+                Some("25T11:05:00"),
+                "25T11:05:00.007",
+                Some("25T10:48:00"),
+            ),
+            // By cron or a CronJob: on time, a little late, a little early by another clock.
+            ("*/20 * * * *", 0, None, "25T11:00:00", Some("25T10:40:00")),
+            ("*/20 * * * *", 0, None, "25T11:01:50", Some("25T10:40:00")),
+            (
+                "*/20 * * * *",
+                0,
+                None,
+                "25T10:59:59.9",
+                Some("25T10:40:00"),
+            ),
+            ("* * * * *", 0, None, "25T11:00:20", Some("25T10:59:00")),
+            // By hand, at any time.
+            ("*/20 * * * *", 0, None, "25T11:12:00", Some("25T11:00:00")),
+            ("0 3 * * *", 0, None, "25T11:12:00", Some("25T03:00:00")),
+        ] {
+            let time = |text: &str| at(&format!("2026-11-{text}Z"));
+            let schedule = schedule(crontab, Tz::UTC);
+            let offset = TimeDelta::minutes(minutes);
+            let found = previous_start(&schedule, offset, planned.map(time), time(begun));
+            assert_eq!(found, expected.map(time), "{crontab} {planned:?} {begun}");
         }
     }
 

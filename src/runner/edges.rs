@@ -8,6 +8,7 @@ use crate::net::tls::TlsError;
 use crate::probe::surroundings::Surroundings;
 use crate::senders::Sender;
 use crate::sinks::Sink;
+use chrono::TimeDelta;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -143,6 +144,8 @@ impl Edges {
             dns: self.plan.dns.clone(),
             queues: Vec::new(),
             overdue: Arc::default(),
+            planned: None,
+            offset: TimeDelta::zero(),
             options,
             observer,
         })

@@ -10,6 +10,7 @@ use crate::probe::dns_posture::{Finding, seen_keys};
 use crate::probe::message;
 use crate::probe::report::{ForMetrics, Push, Report, SCHEMA, SenderReport, StageTime, seconds};
 use crate::probe::run::Outcome;
+use crate::probe::timetable;
 use crate::probe::verdict::{CauseCode, Stage, Warning};
 use crate::secret::redact;
 use crate::sinks::Sink;
@@ -130,7 +131,12 @@ impl Running {
             keep: self.job.options.keep,
             keyring: Arc::clone(&self.job.keyring),
             now,
-            previous_fire: self.job.probe.schedule.previous_before(self.started_at),
+            previous_fire: timetable::previous_start(
+                &self.job.probe.schedule,
+                self.job.offset,
+                self.job.planned,
+                self.started_at,
+            ),
             seen: self.seen.clone(),
         };
         let left = |end: Instant| end.saturating_duration_since(Instant::now());

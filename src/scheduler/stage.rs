@@ -4,6 +4,7 @@ use super::{Cast, Launch, Start};
 use crate::config::plan::Plan;
 use crate::metrics::Counters;
 use crate::probe::surroundings::Surroundings;
+use crate::probe::timetable;
 use crate::runner::{self, EdgeError, Edges, Options, surroundings};
 use crate::sinks::queue::{Heard, Queue};
 use futures_util::future::join_all;
@@ -119,6 +120,8 @@ impl Stage {
                 .map(|(_, queue)| Arc::clone(queue))
                 .collect();
             job.overdue = Arc::clone(&start.overdue);
+            job.planned = Some(start.planned);
+            job.offset = timetable::offset(&start.probe.name, start.probe.jitter);
             Some(Box::pin(runner::run(job, stop)))
         })
     }
@@ -139,5 +142,85 @@ impl Stage {
         if mailboxes.is_err() {
             tracing::warn!("a mailbox did not say goodbye in time");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::mailboxes::imap::fake::Fake;
+    use crate::probe::report::Report;
+    use chrono::{DateTime, TimeDelta, Utc};
+    use std::time::Duration;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use tokio::sync::watch;
+
+    /// A server that takes no mail: the run is over at once, and cleans up.
+    async fn refusing() -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.write_all(b"554 5.3.2 no service here\r\n").await;
+            }
+        });
+        port
+    }
+
+    /// A run that the scheduler was to start then.
+    async fn run(stage: &Stage, planned: DateTime<Utc>) -> Report {
+        let cast = stage.cast();
+        let start = Start {
+            index: 0,
+            probe: Arc::clone(&cast.probes[0]),
+            planned,
+            overdue: Arc::default(),
+        };
+        let (_stop, stopped) = watch::channel(false);
+        (cast.launch)(&start, stopped).unwrap().await
+    }
+
+    #[tokio::test]
+    async fn where_nothing_can_be_deleted_what_came_since_the_run_before_counts() {
+        let mut fake = Fake::default();
+        fake.capabilities = "IMAP4rev1 SASL-IR IDLE AUTH=PLAIN";
+        let (fake, mailbox) = fake.start().await;
+        let text = format!(
+            "token_key = \"sixteen bytes and more\"\n\
+             [[probe]]\nname = \"external\"\nsender = \"s\"\nmailbox = \"m\"\nto = \"a@example.org\"\njitter = \"10m\"\n\
+             [sender.s]\ntype = \"smtp\"\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"\nfrom = \"b@example.org\"\n\
+             [mailbox.m]\ntype = \"imap\"\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"\njunk = \"none\"\n\
+             username = \"m\"\npassword = \"for tests\"\n",
+            refusing().await,
+            mailbox.port
+        );
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let plan = config::load(file.path(), &[], &|_| None).unwrap();
+        let probe = Arc::clone(&plan.probes[0]);
+        let offset = timetable::offset(&probe.name, probe.jitter);
+        let planned = probe.schedule.previous_before(Utc::now() - offset).unwrap() + offset;
+        let deliver = |minutes_before: i64, number: u8| {
+            let stored = planned - TimeDelta::minutes(minutes_before);
+            let identity = plan.keyring.identity("external").unwrap();
+            let wait = Duration::from_secs(60);
+            let token = identity.mint(stored - TimeDelta::minutes(5), wait, false, [number; 4]);
+            let fields =
+                format!("X-Mailprobe-Token: {token}\r\nSubject: [E2E Monitor] {token}\r\n");
+            fake.deliver(
+                &fields,
+                &stored.format("%d-%b-%Y %H:%M:%S +0000").to_string(),
+            );
+            token
+        };
+        // Before the run before this one, and between the two.
+        deliver(21, 1);
+        let between = deliver(10, 2);
+        let stage = Stage::new(plan.clone(), &Arc::new(Counters::new().unwrap())).unwrap();
+        let report = run(&stage, planned).await;
+        let late = report.late_arrivals.iter().map(|late| late.run.as_str());
+        assert_eq!(late.collect::<Vec<_>>(), [between], "{report:?}");
     }
 }

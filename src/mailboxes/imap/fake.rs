@@ -35,9 +35,9 @@ pub(super) struct Mail {
 /// Decides about a command: the number of the connection, from 0 on, and the line without its tag.
 type Decide = Box<dyn Fn(usize, &str) -> Does + Send + Sync>;
 
-pub(super) struct Fake {
+pub(crate) struct Fake {
     pub(super) greeting: Does,
-    pub(super) capabilities: &'static str,
+    pub(crate) capabilities: &'static str,
     pub(super) folders: &'static [&'static str],
     pub(super) decide: Decide,
     pub(super) inbox: Mutex<Vec<Mail>>,
@@ -69,7 +69,7 @@ impl Fake {
     }
 
     /// Stores a message with these header fields.
-    pub(super) fn deliver(&self, fields: &str, stored: &str) {
+    pub(crate) fn deliver(&self, fields: &str, stored: &str) {
         let mut inbox = self.inbox.lock().unwrap();
         let uid = inbox.last().map_or(100, |mail| mail.uid + 1);
         inbox.push(Mail {
@@ -81,7 +81,7 @@ impl Fake {
     }
 
     /// Begins to serve; the mailbox's plan.
-    pub(super) async fn start(self) -> (Arc<Self>, MailboxPlan) {
+    pub(crate) async fn start(self) -> (Arc<Self>, MailboxPlan) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let fake = Arc::new(self);

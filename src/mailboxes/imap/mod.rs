@@ -5,7 +5,7 @@ mod clock;
 mod connect;
 mod crew;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod fake_tests;
 mod fetch;
