@@ -208,6 +208,17 @@ impl Entry {
     }
 }
 
+/// The first start after `now` of a probe whose runs begin by this offset after its schedule's times.
+#[must_use]
+pub fn next_start(
+    schedule: &Schedule,
+    offset: TimeDelta,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let from = now.checked_sub_signed(offset)?;
+    schedule.next_after(from)?.checked_add_signed(offset)
+}
+
 /// When the run before this one was to start, whose clean-up saw what was stored until then.
 ///
 /// `planned` is when the scheduler was to start this run, which begins a little after that, or long after where the
@@ -494,6 +505,21 @@ mod tests {
             let offset = TimeDelta::minutes(minutes);
             let found = previous_start(&schedule, offset, planned.map(time), time(begun));
             assert_eq!(found, expected.map(time), "{crontab} {planned:?} {begun}");
+        }
+    }
+
+    #[test]
+    fn the_next_start_is_the_one_that_the_timetable_waits_for() {
+        let schedule = schedule("*/20 * * * *", Tz::UTC);
+        let jitter = Duration::from_secs(600);
+        let offset = offset("external", jitter);
+        assert!(offset > TimeDelta::minutes(1), "{offset}");
+        let start = at("2026-11-25T10:00:00Z");
+        for minute in 0..60 {
+            let now = start + TimeDelta::minutes(minute);
+            let probes = [("external", &schedule, jitter)];
+            let table = Timetable::new(probes.into_iter(), now, Duration::ZERO);
+            assert_eq!(next_start(&schedule, offset, now), table.next(), "{now}");
         }
     }
 

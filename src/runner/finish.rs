@@ -221,7 +221,7 @@ impl Running {
             late_arrivals: after.cleaned.late,
             pushes: Vec::new(),
             for_metrics: ForMetrics {
-                next_run_at: probe.schedule.next_after(now),
+                next_run_at: timetable::next_start(&probe.schedule, self.job.offset, now),
                 recipient_unblocked: self.recipient_unblocked,
                 knows_late_arrivals: after.cleaned.is_thorough,
                 sender_quota_remaining: quota,

@@ -151,6 +151,7 @@ mod tests {
     use crate::config;
     use crate::mailboxes::imap::fake::Fake;
     use crate::probe::report::Report;
+    use crate::probe::timetable::Timetable;
     use chrono::{DateTime, TimeDelta, Utc};
     use std::time::Duration;
     use tokio::io::AsyncWriteExt;
@@ -222,5 +223,10 @@ mod tests {
         let report = run(&stage, planned).await;
         let late = report.late_arrivals.iter().map(|late| late.run.as_str());
         assert_eq!(late.collect::<Vec<_>>(), [between], "{report:?}");
+
+        // What it tells the gateway of the next run is what the scheduler waits for.
+        let probes = [(probe.name.as_str(), &probe.schedule, probe.jitter)];
+        let table = Timetable::new(probes.into_iter(), report.ended_at, Duration::ZERO);
+        assert_eq!(report.for_metrics.next_run_at, table.next());
     }
 }
