@@ -24,6 +24,8 @@ const FILE: &str = "history.db";
 const KEPT: TimeDelta = TimeDelta::days(30);
 /// And more are, oldest first: some 150 MB.
 const MOST: u32 = 50_000;
+/// The last runs of a probe stay longer, whatever the others do: one that runs once a year finds them.
+const LAST_KEPT: TimeDelta = TimeDelta::days(400);
 /// How often that is seen to, in runs.
 const PRUNE_EVERY: u32 = 200;
 /// Runs that wait for a slow disk; beyond that they are not kept.
@@ -48,17 +50,32 @@ CREATE TABLE IF NOT EXISTS runs (
     success INTEGER NOT NULL,
     delivery_seconds REAL,
     report TEXT NOT NULL,
-    gauges TEXT
+    gauges TEXT,
+    interrupted INTEGER NOT NULL DEFAULT 0,
+    seen INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE INDEX IF NOT EXISTS runs_by_probe ON runs (probe, ended_at);
+CREATE INDEX IF NOT EXISTS runs_by_kind ON runs (probe, success, seen, ended_at) WHERE NOT interrupted;
 CREATE INDEX IF NOT EXISTS runs_by_age ON runs (ended_at);
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 ";
 /// The first version kept no gauges.
 const FROM_FIRST: &str = "
 BEGIN IMMEDIATE;
 ALTER TABLE runs ADD COLUMN gauges TEXT;
 PRAGMA user_version = 2;
+COMMIT;
+";
+/// The second one said only in the report what a run is to its probe.
+const FROM_SECOND: &str = "
+BEGIN IMMEDIATE;
+ALTER TABLE runs ADD COLUMN interrupted INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
+UPDATE runs SET
+    interrupted = json_extract(report, '$.cause.code') IS 'interrupted',
+    seen = json_extract(report, '$.seen_at') IS NOT NULL
+WHERE json_valid(report);
+DROP INDEX IF EXISTS runs_by_probe;
+PRAGMA user_version = 3;
 COMMIT;
 ";
 
@@ -205,7 +222,7 @@ impl Keeper {
         self.added += 1;
         let outcome = insert(&self.file, run).and_then(|()| {
             if self.added % PRUNE_EVERY == 1 {
-                prune(&self.file, run.mark.ended_at)
+                prune(&self.file, run.mark.ended_at, MOST)
             } else {
                 Ok(())
             }
@@ -314,61 +331,78 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
         .open(path);
     let file = Connection::open(path)?;
     file.busy_timeout(BUSY)?;
-    if file.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0))? == 1 {
+    let version: u32 = file.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version == 1 {
         file.execute_batch(FROM_FIRST)?;
+    }
+    if (1..=2).contains(&version) {
+        file.execute_batch(FROM_SECOND)?;
     }
     file.execute_batch(SCHEMA)?;
     Ok(file)
 }
 
 fn insert(file: &Connection, run: &Stored) -> rusqlite::Result<()> {
-    file.prepare("INSERT OR REPLACE INTO runs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
-        .execute(params![
-            run.token,
-            run.probe,
-            run.mark.ended_at.timestamp_millis(),
-            run.mark.verdict.name(),
-            run.mark.success,
-            run.mark.delivery_seconds,
-            run.report.as_ref(),
-            serde_json::to_string(run.gauges.as_ref()).ok(),
-        ])
-        .map(|_| ())
+    file.prepare(
+        "INSERT OR REPLACE INTO runs
+            (token, probe, ended_at, verdict, success, delivery_seconds, report, gauges, interrupted, seen)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    )?
+    .execute(params![
+        run.token,
+        run.probe,
+        run.mark.ended_at.timestamp_millis(),
+        run.mark.verdict.name(),
+        run.mark.success,
+        run.mark.delivery_seconds,
+        run.report.as_ref(),
+        serde_json::to_string(run.gauges.as_ref()).ok(),
+        run.gauges.is_interrupted(),
+        run.gauges.has_arrival(),
+    ])
+    .map(|_| ())
 }
 
-fn prune(file: &Connection, now: DateTime<Utc>) -> rusqlite::Result<()> {
-    let oldest = (now - KEPT).timestamp_millis();
-    file.execute("DELETE FROM runs WHERE ended_at < ?1", [oldest])?;
+/// Forgets what is too old, and what is more than `most` runs; but of each probe not the last of each kind, failures and
+/// successes, seen and not: however rare its runs are among those of others, a start finds what it shows of them.
+fn prune(file: &Connection, now: DateTime<Utc>, most: u32) -> rusqlite::Result<()> {
+    const SPARED: &str = "SELECT run FROM (
+        SELECT rowid AS run, max(ended_at) FROM runs WHERE NOT interrupted GROUP BY probe, success, seen
+    )";
+    let before = |kept: TimeDelta| (now - kept).timestamp_millis();
+    file.execute("DELETE FROM runs WHERE ended_at < ?1", [before(LAST_KEPT)])?;
     file.execute(
-        "DELETE FROM runs WHERE token IN (SELECT token FROM runs ORDER BY ended_at DESC LIMIT -1 OFFSET ?1)",
-        [MOST],
+        &format!("DELETE FROM runs WHERE ended_at < ?1 AND rowid NOT IN ({SPARED})"),
+        [before(KEPT)],
+    )?;
+    file.execute(
+        &format!(
+            "DELETE FROM runs WHERE rowid IN (SELECT rowid FROM runs ORDER BY ended_at DESC LIMIT -1 OFFSET ?1)
+                AND rowid NOT IN ({SPARED})"
+        ),
+        [most],
     )?;
     Ok(())
 }
 
-/// The last runs of each probe, and its last failure, success and arrival, oldest first; without those that a signal ended, and
-/// those whose report is damaged.
+/// The last runs of each probe, and its last failure, success and arrival, oldest first; without those that a signal ended,
+/// and those that are damaged.
 ///
-/// Reports are long: places are found without them, and those that nothing shows are not read.
+/// Reports are long: places are found without them, by the index alone.
 fn read_last(file: &Connection) -> rusqlite::Result<Vec<Kept>> {
     let mut query = file.prepare(
-        "WITH known AS (
-            SELECT rowid AS run, probe, ended_at, success,
-                CASE WHEN json_valid(report) THEN json_extract(report, '$.seen_at') END IS NOT NULL AS seen
-            FROM runs
-            WHERE CASE WHEN json_valid(report) THEN json_extract(report, '$.cause.code') IS NOT 'interrupted' ELSE 0 END
-        ), placed AS (
-            SELECT run, seen,
+        "WITH placed AS (
+            SELECT rowid AS run, seen,
                 row_number() OVER (PARTITION BY probe ORDER BY ended_at DESC) AS place,
                 row_number() OVER (PARTITION BY probe, success ORDER BY ended_at DESC) AS place_of_kind,
                 row_number() OVER (PARTITION BY probe, seen ORDER BY ended_at DESC) AS place_of_sight
-            FROM known
+            FROM runs WHERE NOT interrupted
         )
         SELECT probe, ended_at, verdict, success, delivery_seconds,
             CASE WHEN place = 1 OR (success = 0 AND place_of_kind = 1) THEN report END,
-            CASE WHEN place = 1 OR (seen AND place_of_sight = 1) THEN gauges END
+            CASE WHEN place = 1 OR (placed.seen AND place_of_sight = 1) THEN gauges END
         FROM placed JOIN runs ON runs.rowid = placed.run
-        WHERE place <= ?1 OR place_of_kind = 1 OR (seen AND place_of_sight = 1) ORDER BY ended_at",
+        WHERE place <= ?1 OR place_of_kind = 1 OR (placed.seen AND place_of_sight = 1) ORDER BY ended_at",
     )?;
     let rows = query.query_map([u32::try_from(DRAWN).unwrap_or(u32::MAX)], |row| {
         let verdict: String = row.get(2)?;

@@ -1,13 +1,18 @@
 use super::*;
-use crate::probe::report::sample;
+use crate::probe::report::{sample, samples};
+use crate::probe::verdict::CauseCode;
 use std::process::{Command, Stdio};
 
 /// So long a test waits for anything.
 const LIMIT: Duration = Duration::from_secs(20);
 
+fn token(number: i64) -> String {
+    format!("e2e-probe-{number}")
+}
+
 fn run(number: i64, probe: &str, success: bool) -> Stored {
     let ended_at = DateTime::from_timestamp(1_795_600_800 + number * 60, 0).unwrap();
-    let token = format!("e2e-probe-{number}");
+    let token = token(number);
     let mut report = sample(probe, &token, ended_at);
     if !success {
         report.seen_at = None;
@@ -97,23 +102,35 @@ async fn the_last_success_and_arrival_are_read_again_however_many_failures_came_
 }
 
 #[tokio::test]
-async fn a_history_of_the_first_version_is_taken_over() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join(FILE);
-    let old = run(1, "a", true);
-    {
-        let file = connect(&path).unwrap();
-        insert(&file, &old).unwrap();
-        file.execute_batch("ALTER TABLE runs DROP COLUMN gauges; PRAGMA user_version = 1")
-            .unwrap();
+async fn histories_of_earlier_versions_are_taken_over() {
+    let columns = "DROP INDEX runs_by_kind; ALTER TABLE runs DROP COLUMN interrupted; ALTER TABLE runs DROP COLUMN seen;";
+    for (version, missing) in [
+        (
+            1,
+            "ALTER TABLE runs DROP COLUMN gauges; PRAGMA user_version = 1",
+        ),
+        (2, "PRAGMA user_version = 2"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE);
+        let old = run(1, "a", true);
+        let mut interrupted = run(0, "a", false);
+        interrupted.report = "{\"cause\":{\"code\":\"interrupted\"}}".into();
+        {
+            let file = connect(&path).unwrap();
+            insert(&file, &old).unwrap();
+            insert(&file, &interrupted).unwrap();
+            file.execute_batch(&format!("{columns}{missing}")).unwrap();
+        }
+        let opened = open_in(directory.path()).unwrap();
+        assert_eq!(opened.warning, None);
+        assert_eq!(opened.kept, [kept(&old, true, version > 1)]);
+        opened.history.add(run(2, "a", false));
+        opened.history.close().await;
+        let again = open_in(directory.path()).unwrap().kept;
+        assert_eq!(again[0], kept(&old, false, version > 1));
+        assert_eq!(again[1], kept(&run(2, "a", false), true, true));
     }
-    let opened = open_in(directory.path()).unwrap();
-    assert_eq!(opened.warning, None);
-    assert_eq!(opened.kept, [kept(&old, true, false)]);
-    opened.history.add(run(2, "a", true));
-    opened.history.close().await;
-    let again = open_in(directory.path()).unwrap().kept;
-    assert_eq!(again[1], kept(&run(2, "a", true), true, true));
 }
 
 #[tokio::test]
@@ -141,7 +158,7 @@ async fn a_run_that_a_signal_ended_is_kept_and_not_shown() {
     let directory = tempfile::tempdir().unwrap();
     let opened = open_in(directory.path()).unwrap();
     let mut interrupted = run(0, "a", false);
-    interrupted.report = "{\"cause\":{\"code\":\"interrupted\"}}".into();
+    interrupted.gauges = Arc::new(Gauges::of(&samples::blind(CauseCode::Interrupted)));
     opened.history.add(interrupted);
     opened.history.close().await;
     assert!(opened.history.get("e2e-probe-0").await.is_some());
@@ -206,8 +223,8 @@ async fn a_damaged_row_is_passed_over_and_costs_no_other_one() {
         let file = connect(&directory.path().join(FILE)).unwrap();
         insert(&file, &sound).unwrap();
         let damages = [
-            "report = '{\"seen_at\": '",
-            "report = CAST(x'22ff22' AS TEXT)",
+            "verdict = 'fabulous'",
+            "verdict = CAST(x'22ff22' AS TEXT)",
             "probe = CAST(x'ff' AS TEXT)",
         ];
         for (number, damage) in damages.iter().enumerate() {
@@ -233,19 +250,86 @@ async fn a_damaged_row_is_passed_over_and_costs_no_other_one() {
     assert!(opened.history.get("e2e-probe-20").await.is_some());
 }
 
+/// The tokens that are kept, oldest run first.
+fn tokens(file: &Connection) -> Vec<String> {
+    let mut query = file
+        .prepare("SELECT token FROM runs ORDER BY ended_at")
+        .unwrap();
+    let tokens = query.query_map([], |row| row.get(0)).unwrap();
+    tokens.map(Result::unwrap).collect()
+}
+
 #[test]
 fn old_runs_and_those_beyond_the_number_are_forgotten() {
     let directory = tempfile::tempdir().unwrap();
     let file = connect(&directory.path().join(FILE)).unwrap();
-    let old = run(0, "a", true);
-    let now = old.mark.ended_at + KEPT + TimeDelta::seconds(1);
-    insert(&file, &old).unwrap();
-    insert(&file, &run(1, "a", true)).unwrap();
-    prune(&file, now).unwrap();
-    let left: u32 = file
-        .query_row("SELECT count(*) FROM runs", [], |row| row.get(0))
+    for number in 0..10 {
+        insert(&file, &run(number, "a", true)).unwrap();
+    }
+    let last = run(9, "a", true).mark.ended_at;
+    let old = run(2, "a", true).mark.ended_at;
+    prune(&file, old + KEPT + TimeDelta::seconds(1), 50).unwrap();
+    assert_eq!(tokens(&file), [3, 4, 5, 6, 7, 8, 9].map(token));
+    prune(&file, last, 4).unwrap();
+    assert_eq!(tokens(&file), [6, 7, 8, 9].map(token));
+    prune(&file, last + LAST_KEPT + TimeDelta::seconds(1), 4).unwrap();
+    assert_eq!(tokens(&file), [""; 0]);
+}
+
+#[test]
+fn the_last_runs_of_each_kind_of_a_rare_probe_outlast_those_of_busy_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = connect(&directory.path().join(FILE)).unwrap();
+    // A success, late ones that are failures and seen, and one that is neither; each of them twice.
+    let late = |number| {
+        let seen = run(number, "rare", true);
+        let mut late = run(number, "rare", false);
+        (late.report, late.gauges) = (seen.report, seen.gauges);
+        late
+    };
+    for stored in [
+        run(0, "rare", true),
+        run(1, "rare", true),
+        late(2),
+        late(3),
+        run(4, "rare", false),
+        run(5, "rare", false),
+    ] {
+        insert(&file, &stored).unwrap();
+    }
+    let mut interrupted = run(6, "rare", false);
+    interrupted.gauges = Arc::new(Gauges::of(&samples::blind(CauseCode::Interrupted)));
+    insert(&file, &interrupted).unwrap();
+    for number in 10..60 {
+        insert(&file, &run(number, "busy", true)).unwrap();
+    }
+    let now = run(59, "busy", true).mark.ended_at;
+    let left = [1, 3, 5, 58, 59].map(token);
+    prune(&file, now, 2).unwrap();
+    assert_eq!(tokens(&file), left);
+    prune(&file, now + KEPT + TimeDelta::days(1), 2).unwrap();
+    assert_eq!(tokens(&file), [1, 3, 5, 59].map(token));
+}
+
+#[test]
+fn pruning_holds_nobody_up_where_a_thousand_probes_fill_the_history() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = connect(&directory.path().join(FILE)).unwrap();
+    file.execute_batch("BEGIN").unwrap();
+    for number in 0..i64::from(MOST) + 200 {
+        insert(
+            &file,
+            &run(number, &format!("p{}", number % 1000), number % 7 > 0),
+        )
         .unwrap();
-    assert_eq!(left, 1);
+    }
+    file.execute_batch("COMMIT").unwrap();
+    let now = run(i64::from(MOST) + 199, "a", true).mark.ended_at;
+    let begun = Instant::now();
+    prune(&file, now, MOST).unwrap();
+    let took = begun.elapsed();
+    // Runs that wait have room for more than this.
+    assert!(took < Duration::from_secs(2), "{took:?}");
 }
 
 #[tokio::test]

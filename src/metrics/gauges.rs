@@ -84,7 +84,9 @@ impl Gauges {
         self.arrival.is_some()
     }
 
-    pub(super) fn is_interrupted(&self) -> bool {
+    /// Whether a signal ended the run.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
         self.cause == Some(CauseCode::Interrupted)
     }
 }
