@@ -11,10 +11,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel,
 };
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -80,19 +80,28 @@ COMMIT;
 ";
 
 /// One run, to be kept.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Stored {
-    /// Its token.
-    pub token: String,
     /// Its probe.
     pub probe: String,
     /// How it ended.
     pub mark: Mark,
-    /// The report as JSON.
-    pub report: Arc<str>,
+    /// The report.
+    pub report: Arc<Text>,
     /// What metrics say of it.
     pub gauges: Arc<Gauges>,
 }
+
+/// The report of a run as JSON: in memory until the history has it, for it is long, and there are many.
+#[derive(Debug)]
+pub struct Text {
+    token: String,
+    held: Mutex<Option<Arc<str>>>,
+}
+
+/// The disk does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoAnswer;
 
 /// One run that was kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,8 +110,8 @@ pub struct Kept {
     pub probe: String,
     /// How it ended.
     pub mark: Mark,
-    /// The report as JSON, of the last run and of the last failure.
-    pub report: Option<Arc<str>>,
+    /// The token, of the last run and of the last failure: their reports can be asked for.
+    pub token: Option<String>,
     /// What metrics say of it, of the last run and of the last one whose message was seen.
     pub gauges: Option<Gauges>,
 }
@@ -130,6 +139,46 @@ pub struct Found {
 
 /// Hears how the opening went: first a failure, for a person, where there was one; then, once, what was found.
 pub type Opening = Receiver<Result<Found, String>>;
+
+impl Text {
+    /// That of the run with this token.
+    #[must_use]
+    pub fn new(token: String, text: Arc<str>) -> Self {
+        Self {
+            token,
+            held: Mutex::new(Some(text)),
+        }
+    }
+
+    /// One that the history has.
+    #[must_use]
+    pub fn kept(token: String) -> Self {
+        Self {
+            token,
+            held: Mutex::new(None),
+        }
+    }
+
+    /// The token of the run.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The report, where it is in memory.
+    #[must_use]
+    pub fn held(&self) -> Option<Arc<str>> {
+        self.lock().clone()
+    }
+
+    fn let_go(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<str>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl History {
     /// Has the history in this directory opened, made if it is not there, on a thread of its own: a disk may never
@@ -160,22 +209,24 @@ impl History {
         if let Err(TrySendError::Full(Task::Add(run))) = self.thread.try_send(Task::Add(run)) {
             tracing::warn!(
                 probe = run.probe,
-                token = run.token,
+                token = run.report.token(),
                 "the run is not kept in the history: the disk is too slow"
             );
         }
     }
 
     /// The report of a run, if it is kept.
-    pub async fn get(&self, token: &str) -> Option<Arc<str>> {
+    ///
+    /// # Errors
+    /// The disk does not answer in time.
+    pub async fn get(&self, token: &str) -> Result<Option<Arc<str>>, NoAnswer> {
         let (reply, answer) = oneshot::channel();
-        self.thread
-            .try_send(Task::Get(token.to_owned(), reply))
-            .ok()?;
-        tokio::time::timeout(ANSWER_LIMIT, answer)
-            .await
-            .ok()?
-            .ok()?
+        let asked = self.thread.try_send(Task::Get(token.to_owned(), reply));
+        asked.map_err(|_| NoAnswer)?;
+        match tokio::time::timeout(ANSWER_LIMIT, answer).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(_)) | Err(_) => Err(NoAnswer),
+        }
     }
 
     /// Waits until all is written.
@@ -221,6 +272,7 @@ impl Keeper {
     fn add(&mut self, run: &Stored) {
         self.added += 1;
         let outcome = insert(&self.file, run).and_then(|()| {
+            run.report.let_go();
             if self.added % PRUNE_EVERY == 1 {
                 prune(&self.file, run.mark.ended_at, MOST)
             } else {
@@ -236,7 +288,7 @@ impl Keeper {
                 self.failing = true;
                 tracing::warn!(
                     probe = run.probe,
-                    token = run.token,
+                    token = run.report.token(),
                     "the run is not kept in the history: {error}; no probe is affected"
                 );
             }
@@ -349,13 +401,13 @@ fn insert(file: &Connection, run: &Stored) -> rusqlite::Result<()> {
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?
     .execute(params![
-        run.token,
+        run.report.token(),
         run.probe,
         run.mark.ended_at.timestamp_millis(),
         run.mark.verdict.name(),
         run.mark.success,
         run.mark.delivery_seconds,
-        run.report.as_ref(),
+        run.report.held().unwrap_or_default(),
         serde_json::to_string(run.gauges.as_ref()).ok(),
         run.gauges.is_interrupted(),
         run.gauges.has_arrival(),
@@ -399,7 +451,7 @@ fn read_last(file: &Connection) -> rusqlite::Result<Vec<Kept>> {
             FROM runs WHERE NOT interrupted
         )
         SELECT probe, ended_at, verdict, success, delivery_seconds,
-            CASE WHEN place = 1 OR (success = 0 AND place_of_kind = 1) THEN report END,
+            CASE WHEN place = 1 OR (success = 0 AND place_of_kind = 1) THEN token END,
             CASE WHEN place = 1 OR (placed.seen AND place_of_sight = 1) THEN gauges END
         FROM placed JOIN runs ON runs.rowid = placed.run
         WHERE place <= ?1 OR place_of_kind = 1 OR (placed.seen AND place_of_sight = 1) ORDER BY ended_at",
@@ -421,7 +473,7 @@ fn read_last(file: &Connection) -> rusqlite::Result<Vec<Kept>> {
                 success: row.get(3)?,
                 delivery_seconds: row.get(4)?,
             },
-            report: row.get::<_, Option<String>>(5)?.map(Arc::from),
+            token: row.get(5)?,
             gauges: gauges.and_then(|text| serde_json::from_str(&text).ok()),
         }))
     })?;

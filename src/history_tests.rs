@@ -17,8 +17,8 @@ fn run(number: i64, probe: &str, success: bool) -> Stored {
     if !success {
         report.seen_at = None;
     }
+    let text = serde_json::to_string(&report).unwrap();
     Stored {
-        token,
         probe: probe.to_owned(),
         mark: Mark {
             ended_at,
@@ -30,7 +30,7 @@ fn run(number: i64, probe: &str, success: bool) -> Stored {
             success,
             delivery_seconds: success.then_some(1.0),
         },
-        report: serde_json::to_string(&report).unwrap().into(),
+        report: Arc::new(Text::new(token, text.into())),
         gauges: Arc::new(Gauges::of(&report)),
     }
 }
@@ -40,7 +40,7 @@ fn kept(run: &Stored, report: bool, gauges: bool) -> Kept {
     Kept {
         probe: run.probe.clone(),
         mark: run.mark.clone(),
-        report: report.then(|| Arc::clone(&run.report)),
+        token: report.then(|| run.report.token().to_owned()),
         gauges: gauges.then(|| run.gauges.as_ref().clone()),
     }
 }
@@ -73,8 +73,9 @@ async fn what_was_written_is_there_after_a_restart_the_last_failure_included() {
     }
     opened.history.add(run(100, "b", true));
     opened.history.close().await;
-    assert!(opened.history.get("e2e-probe-0").await.is_some());
-    assert_eq!(opened.history.get("e2e-probe-none").await, None);
+    let first = run(0, "a", false).report.held();
+    assert_eq!(opened.history.get("e2e-probe-0").await, Ok(first));
+    assert_eq!(opened.history.get("e2e-probe-none").await, Ok(None));
     let again = open_in(directory.path()).unwrap();
     assert_eq!(again.warning, None);
     let of_a: Vec<&Kept> = again.kept.iter().filter(|one| one.probe == "a").collect();
@@ -115,7 +116,8 @@ async fn histories_of_earlier_versions_are_taken_over() {
         let path = directory.path().join(FILE);
         let old = run(1, "a", true);
         let mut interrupted = run(0, "a", false);
-        interrupted.report = "{\"cause\":{\"code\":\"interrupted\"}}".into();
+        let text = "{\"cause\":{\"code\":\"interrupted\"}}";
+        interrupted.report = Arc::new(Text::new(token(0), text.into()));
         {
             let file = connect(&path).unwrap();
             insert(&file, &old).unwrap();
@@ -161,7 +163,7 @@ async fn a_run_that_a_signal_ended_is_kept_and_not_shown() {
     interrupted.gauges = Arc::new(Gauges::of(&samples::blind(CauseCode::Interrupted)));
     opened.history.add(interrupted);
     opened.history.close().await;
-    assert!(opened.history.get("e2e-probe-0").await.is_some());
+    assert!(opened.history.get("e2e-probe-0").await.unwrap().is_some());
     assert_eq!(open_in(directory.path()).unwrap().kept, Vec::new());
 }
 
@@ -205,14 +207,16 @@ async fn a_history_that_does_not_open_at_first_is_opened_once_it_can_be() {
     std::fs::write(&below, "in the way").unwrap();
     let (history, opening) = History::begin_again_after(Duration::from_millis(20), &below).unwrap();
     assert!(opening.recv_timeout(LIMIT).unwrap().is_err());
-    history.add(run(0, "a", true));
-    assert_eq!(history.get("e2e-probe-0").await, None);
+    let early = run(0, "a", true);
+    history.add(early.clone());
+    assert_eq!(history.get("e2e-probe-0").await, Ok(None));
+    assert!(early.report.held().is_some());
     std::fs::remove_file(&below).unwrap();
     // However often it failed, that is told once.
     let found = opening.recv_timeout(LIMIT).unwrap().unwrap();
     assert_eq!(found.kept, []);
     history.add(run(1, "a", true));
-    assert!(history.get("e2e-probe-1").await.is_some());
+    assert!(history.get("e2e-probe-1").await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -229,14 +233,12 @@ async fn a_damaged_row_is_passed_over_and_costs_no_other_one() {
         ];
         for (number, damage) in damages.iter().enumerate() {
             let token = format!("e2e-probe-{}", number + 2);
-            insert(
-                &file,
-                &Stored {
-                    token: token.clone(),
-                    ..run(9, "a", true)
-                },
-            )
-            .unwrap();
+            let text = Text::new(token.clone(), "{}".into());
+            let stored = Stored {
+                report: Arc::new(text),
+                ..run(9, "a", true)
+            };
+            insert(&file, &stored).unwrap();
             let damage = format!("UPDATE runs SET {damage} WHERE token = '{token}'");
             file.execute(&damage, []).unwrap();
         }
@@ -247,7 +249,7 @@ async fn a_damaged_row_is_passed_over_and_costs_no_other_one() {
     let marks: Vec<&Mark> = opened.kept.iter().map(|one| &one.mark).collect();
     assert_eq!(marks, [&sound.mark, &last.mark]);
     opened.history.add(run(20, "a", true));
-    assert!(opened.history.get("e2e-probe-20").await.is_some());
+    assert!(opened.history.get("e2e-probe-20").await.unwrap().is_some());
 }
 
 /// The tokens that are kept, oldest run first.
@@ -338,12 +340,16 @@ async fn a_disk_that_takes_nothing_costs_the_history_and_nothing_else() {
     file.execute_batch(SCHEMA).unwrap();
     file.execute_batch("PRAGMA query_only = 1").unwrap();
     let mut keeper = Keeper::new(file);
-    keeper.add(&run(1, "a", true));
-    keeper.add(&run(2, "a", true));
+    let (one, other) = (run(1, "a", true), run(2, "a", true));
+    keeper.add(&one);
+    keeper.add(&other);
     assert!(keeper.failing);
+    assert!(one.report.held().is_some() && other.report.held().is_some());
     keeper.file.execute_batch("PRAGMA query_only = 0").unwrap();
-    keeper.add(&run(3, "a", true));
+    let kept = run(3, "a", true);
+    keeper.add(&kept);
     assert!(!keeper.failing);
+    assert_eq!(kept.report.held(), None, "the history has it");
     assert_eq!(keeper.get("e2e-probe-1").unwrap(), None);
     assert!(keeper.get("e2e-probe-3").unwrap().is_some());
 }

@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, GaugeVec, Opts, Registry, TextEncoder};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The prefixes of our names, for finding groups in a gateway that hold them.
@@ -319,25 +319,66 @@ pub struct ProbeMetrics {
 /// their text takes.
 const TOGETHER: usize = 50;
 
-/// The last runs of many probes, each series with its probe, and what was checked beside them last: a text for each
-/// metric, one after the other a page in the text format 0.0.4.
-#[must_use]
-pub fn encode_all(probes: &[ProbeMetrics], surroundings: &Surroundings) -> Vec<String> {
-    let mut texts = BTreeMap::new();
-    for some in probes.chunks(TOGETHER) {
-        let page = Page::default();
-        for one in some {
-            last_run(&page, one);
-        }
-        page.append_to(&mut texts);
+/// The last runs of many probes, each series with its probe, and what was checked beside them last: piece by piece a page
+/// in the text format 0.0.4, of which each piece is made when it is asked for.
+pub fn encode_all<'p>(
+    probes: &'p [ProbeMetrics],
+    surroundings: &'p Surroundings,
+) -> impl Iterator<Item = String> + 'p {
+    names(probes, surroundings)
+        .into_iter()
+        .flat_map(move |name| {
+            let some = probes.chunks(TOGETHER).map(Some);
+            let mut is_described = false;
+            some.chain([None]).filter_map(move |some| {
+                let page = Page {
+                    take: Take::One(name),
+                    ..Page::default()
+                };
+                match some {
+                    Some(some) => some.iter().for_each(|one| last_run(&page, one)),
+                    None => beside(&page, surroundings),
+                }
+                let text = page.text();
+                if text.is_empty() {
+                    return None;
+                }
+                // The two lines that describe a metric stand above all of its series.
+                let series = match std::mem::replace(&mut is_described, true) {
+                    false => text,
+                    true => text
+                        .split_inclusive('\n')
+                        .filter(|line| !line.starts_with('#'))
+                        .collect(),
+                };
+                Some(series)
+            })
+        })
+}
+
+/// The metrics that there is anything to say of.
+fn names(probes: &[ProbeMetrics], surroundings: &Surroundings) -> BTreeSet<&'static str> {
+    let page = Page {
+        take: Take::Names(RefCell::default()),
+        ..Page::default()
+    };
+    for one in probes {
+        last_run(&page, one);
     }
-    let page = Page::default();
-    build_info(&page);
+    beside(&page, surroundings);
+    match page.take {
+        Take::Names(names) => names.into_inner(),
+        Take::All | Take::One(_) => BTreeSet::new(),
+    }
+}
+
+/// What is of no probe.
+fn beside(page: &Page, surroundings: &Surroundings) {
+    page.probe.replace(None);
+    build_info(page);
     // To Prometheus an empty label is none; a metric that probes have, too, needs the same labels here.
     page.probe.replace(Some(String::new()));
-    surroundings::add(&page, surroundings);
-    page.append_to(&mut texts);
-    texts.into_values().collect()
+    surroundings::add(page, surroundings);
 }
 
 fn last_run(page: &Page, one: &ProbeMetrics) {
@@ -369,11 +410,32 @@ struct Page {
     families: RefCell<BTreeMap<&'static str, GaugeVec>>,
     /// The probe that every series is of, where the page is of many probes.
     probe: RefCell<Option<String>>,
+    take: Take,
+}
+
+/// What of all that is set on a page is taken.
+#[derive(Default)]
+enum Take {
+    #[default]
+    All,
+    /// This metric.
+    One(&'static str),
+    /// No series, but the names of their metrics.
+    Names(RefCell<BTreeSet<&'static str>>),
 }
 
 impl Page {
     /// One series. Fails only for names that Prometheus does not allow, and ours are constants that a test encodes.
     fn set(&self, metric: &Metric, labels: &[(&str, &str)], value: f64) {
+        match &self.take {
+            Take::All => {}
+            Take::One(name) if *name == metric.name => {}
+            Take::One(_) => return,
+            Take::Names(names) => {
+                names.borrow_mut().insert(metric.name);
+                return;
+            }
+        }
         let probe = self.probe.borrow();
         let probe = probe.as_deref().map(|probe| (PROBE, probe));
         let all = probe.iter().chain(labels).copied();
@@ -425,24 +487,6 @@ impl Page {
 
     fn text(self) -> String {
         text(&self.registry.gather())
-    }
-
-    /// Appends the lines of each metric to those that are there; the two that describe it stand above all of them.
-    fn append_to(self, texts: &mut BTreeMap<String, String>) {
-        for family in self.registry.gather() {
-            let text = text(std::slice::from_ref(&family));
-            match texts.get_mut(family.name()) {
-                None => {
-                    texts.insert(family.name().to_owned(), text);
-                }
-                Some(texts) => {
-                    let series = text
-                        .split_inclusive('\n')
-                        .filter(|line| !line.starts_with('#'));
-                    texts.extend(series);
-                }
-            }
-        }
     }
 }
 

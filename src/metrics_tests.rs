@@ -100,7 +100,7 @@ fn a_page_of_many_probes_has_each_metric_in_one_group_with_every_probe_in_it() {
         })
         .collect();
     let surroundings = crate::probe::surroundings::samples::surroundings();
-    let page = encode_all(&probes, &surroundings).concat();
+    let page = encode_all(&probes, &surroundings).collect::<String>();
     let (mut types, mut series) = (std::collections::BTreeSet::new(), 0);
     let mut group = "";
     for line in page.lines().filter(|line| !line.starts_with("# HELP")) {
@@ -128,7 +128,7 @@ fn a_first_run_that_is_overdue_is_shown_and_one_that_is_not_has_no_verdict() {
             next_run_at: None,
             is_overdue,
         };
-        encode_all(&[probe], &Surroundings::default()).concat()
+        encode_all(&[probe], &Surroundings::default()).collect::<String>()
     };
     let shown = page(true);
     let rows = shown.lines().filter(|line| line.starts_with(VERDICT.name));

@@ -278,7 +278,7 @@ impl Service {
         if let Ok(address) = listener.local_addr() {
             tracing::info!(
                 version = env!("CARGO_PKG_VERSION"),
-                probes = logbook.rows().len(),
+                probes = logbook.count(),
                 "serving http://{address}"
             );
         }

@@ -1,12 +1,15 @@
 //! The API: what is known as JSON, and the two things that can be had done.
 
 use super::{App, guard};
+use crate::history::NoAnswer;
 use crate::scheduler::{Asked, Command};
 use crate::visible::escape;
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use futures_util::stream;
+use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -17,32 +20,62 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
 /// Why nothing is begun any more.
 const ENDING: &str = "the process is about to end";
+/// Why no report is shown.
+const NO_DISK: &str = "the disk of the history does not answer";
 
+const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+
+/// Sent probe by probe, each looked up when the client has taken those before it: together their reports are long.
 pub(super) async fn probes(State(app): State<Arc<App>>) -> Response {
-    let rendered = tokio::task::spawn_blocking(move || {
-        let probes: Vec<Value> = app.logbook.rows().iter().map(|row| row.json()).collect();
-        json!({ "probes": probes }).to_string()
+    let probes = stream::try_unfold(Next::First, move |next| {
+        let app = Arc::clone(&app);
+        async move {
+            let last = match &next {
+                Next::First => None,
+                Next::After(probe) => Some(probe.as_str()),
+                Next::Nothing => return Ok(None),
+            };
+            let begin = if last.is_none() { "{\"probes\":[" } else { "," };
+            let Some(row) = app.logbook.after(last) else {
+                let begin = if last.is_none() { begin } else { "" };
+                return Ok(Some((format!("{begin}]}}\n"), Next::Nothing)));
+            };
+            let next = Next::After(row.probe.name.clone());
+            let (entry, answered) = app.logbook.entry(row).await;
+            // Half a list would pass for the whole: it breaks off.
+            answered.map_err(|_| std::io::Error::other(NO_DISK))?;
+            let text = format!("{begin}{}", entry.json());
+            Ok::<_, std::io::Error>(Some((escape(&text).into_owned(), next)))
+        }
     });
-    match rendered.await {
-        Ok(text) => json_text(StatusCode::OK, text),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    (JSON, Body::from_stream(probes)).into_response()
+}
+
+/// Where a list of probes is.
+enum Next {
+    First,
+    After(String),
+    Nothing,
 }
 
 pub(super) async fn probe(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
-    match app.logbook.row(&name) {
-        Some(row) => json_text(StatusCode::OK, row.json().to_string()),
-        None => fault(StatusCode::NOT_FOUND, "there is no such probe"),
+    let Some(row) = app.logbook.row(&name) else {
+        return fault(StatusCode::NOT_FOUND, "there is no such probe");
+    };
+    match app.logbook.entry(row).await {
+        (entry, Ok(())) => json_text(StatusCode::OK, entry.json()),
+        (_, Err(NoAnswer)) => fault(StatusCode::SERVICE_UNAVAILABLE, NO_DISK),
     }
 }
 
 pub(super) async fn report(State(app): State<Arc<App>>, Path(token): Path<String>) -> Response {
     match app.logbook.report(&token.to_ascii_lowercase()).await {
-        Some(report) => json_text(StatusCode::OK, report.to_string()),
-        None => fault(
+        Ok(Some(report)) => json_text(StatusCode::OK, report.to_string()),
+        Ok(None) => fault(
             StatusCode::NOT_FOUND,
             "there is no finished run with this token, or it is no longer kept",
         ),
+        Err(NoAnswer) => fault(StatusCode::SERVICE_UNAVAILABLE, NO_DISK),
     }
 }
 
@@ -121,6 +154,5 @@ fn fault(status: StatusCode, error: &str) -> Response {
 fn json_text(status: StatusCode, text: String) -> Response {
     // Whoever asks by `curl` has it on a terminal.
     let text = escape(&text).into_owned() + "\n";
-    let kind = [(header::CONTENT_TYPE, "application/json")];
-    (status, kind, text).into_response()
+    (status, JSON, text).into_response()
 }

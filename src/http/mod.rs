@@ -2,6 +2,7 @@
 
 mod api;
 mod guard;
+mod line;
 mod page;
 mod seats;
 
@@ -16,11 +17,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use line::{Line, Renderings};
 use seats::{Seat, Seats, Sending};
 use std::convert::Infallible;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -58,16 +60,24 @@ pub struct App {
 
 /// Serves until dropped.
 pub async fn serve(listener: TcpListener, app: Arc<App>) {
-    let router = router(app);
-    let mut seats = Seats::new(MOST_CONNECTIONS);
+    serve_so_many(MOST_CONNECTIONS, listener, app).await;
+}
+
+async fn serve_so_many(most: usize, listener: TcpListener, app: Arc<App>) {
+    let line = Line::default();
+    let router = router(app, &Renderings::new(line.clone()));
+    let mut seats = Seats::new(most, line.clone());
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let router = router.clone();
+                let (router, line) = (router.clone(), line.clone());
                 seats
                     .take(|seat| async move {
                         // A client that breaks off or is too slow is nothing to tell of.
-                        let _ = timeout(CONNECTION_LIMIT, converse(stream, router, seat)).await;
+                        tokio::select! {
+                            _ = timeout(CONNECTION_LIMIT, converse(stream, router, seat.clone())) => {}
+                            () = seat.is_in_the_way(&line) => {}
+                        }
                     })
                     .await;
             }
@@ -101,16 +111,17 @@ async fn converse(stream: TcpStream, router: Router, seat: Seat) {
 }
 
 /// Every route.
-pub fn router(app: Arc<App>) -> Router {
+fn router(app: Arc<App>, renderings: &Renderings) -> Router {
+    let few = from_fn_with_state(renderings.clone(), line::one_of_few);
     Router::new()
-        .route("/", get(status_page))
+        .route("/", get(status_page).layer(few.clone()))
         .route("/style.css", get(page::style))
-        .route("/api/probes", get(api::probes))
+        .route("/api/probes", get(api::probes).layer(few.clone()))
         .route("/api/probes/{name}", get(api::probe))
         .route("/api/runs/{token}", get(api::report))
         .route_layer(from_fn_with_state(Arc::clone(&app), guard::look))
         // From here on whoever reads learns no more than a monitor, and whoever acts is asked for more.
-        .route("/metrics", get(all_metrics))
+        .route("/metrics", get(all_metrics).layer(few))
         .route("/probe", get(probe_metrics))
         .route("/healthz", get(health))
         .route("/readyz", get(|| async { "ready\n" }))
@@ -140,24 +151,25 @@ async fn with_headers(mut response: Response) -> Response {
 
 async fn status_page(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
     let number = parameter(query.as_deref(), "page").and_then(|text| text.parse().ok());
-    page::show(app.logbook.rows(), number.unwrap_or(1))
+    page::show(&app.logbook, number.unwrap_or(1)).await
 }
 
 /// Rendered beside the runtime's thread: with thousands of probes it takes a while, in which no mailbox would be looked at.
-/// Sent metric by metric, so that the page is in memory but once.
+/// Sent piece by piece, each made when the client has taken the one before it: the whole is large.
 async fn all_metrics(State(app): State<Arc<App>>) -> Response {
-    let rendered = tokio::task::spawn_blocking(move || {
-        let mut texts = metrics::encode_all(&app.logbook.metrics(), &app.logbook.surroundings());
-        texts.push(app.counters.encode());
-        texts
-    });
-    match rendered.await {
-        Ok(texts) => {
-            let texts = stream::iter(texts.into_iter().map(Ok::<_, Infallible>));
-            text_metrics(Body::from_stream(texts))
+    let (sender, mut pieces) = mpsc::channel(1);
+    tokio::task::spawn_blocking(move || {
+        let (probes, surroundings) = (app.logbook.metrics(), app.logbook.surroundings());
+        let counted = std::iter::once_with(|| app.counters.encode());
+        for piece in metrics::encode_all(&probes, &surroundings).chain(counted) {
+            // The client has gone.
+            if sender.blocking_send(piece).is_err() {
+                break;
+            }
         }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    });
+    let pieces = stream::poll_fn(move |context| pieces.poll_recv(context));
+    text_metrics(Body::from_stream(pieces.map(Ok::<_, Infallible>)))
 }
 
 /// The last run of one probe. Never runs one: whoever can reach this page must not be able to send mail.

@@ -1,11 +1,12 @@
 //! The status page: no scripts, nothing from elsewhere, readable on a phone and without colours.
 
 use crate::probe::verdict::Verdict;
-use crate::scheduler::logbook::{DRAWN, Mark, Row};
+use crate::scheduler::logbook::{DRAWN, Entry, Logbook, Mark, Page, Row};
 use crate::visible::escape;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
 use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
 
@@ -20,16 +21,30 @@ pub(super) async fn style() -> Response {
     ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE).into_response()
 }
 
-/// The page with this number, from 1 on; probes that fail come first.
-pub(super) fn show(mut rows: Vec<Row>, number: usize) -> Response {
-    rows.sort_by_key(|row| !(row.is_failing() || row.is_overdue()));
-    let failing = rows
-        .iter()
-        .filter(|row| row.is_failing() || row.is_overdue())
-        .count();
-    let pages = rows.len().div_ceil(PER_PAGE).max(1);
-    let number = number.clamp(1, pages);
-    let shown = rows.iter().skip((number - 1) * PER_PAGE).take(PER_PAGE);
+/// The page with this number, from 1 on; probes that fail come first. Rendered beside the runtime's thread.
+pub(super) async fn show(logbook: &Logbook, number: usize) -> Response {
+    let mut page = logbook.page(number, PER_PAGE);
+    let rows = std::mem::take(&mut page.rows);
+    // What the disk does not tell is shown as such.
+    let entries = rows.into_iter().map(async |row| logbook.entry(row).await.0);
+    let entries: Vec<Entry> = join_all(entries).await;
+    match tokio::task::spawn_blocking(move || render(&page, &entries)).await {
+        Ok(text) => {
+            let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
+            (kind, text).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+fn render(page: &Page, entries: &[Entry]) -> String {
+    let Page {
+        number,
+        pages,
+        probes,
+        failing,
+        ..
+    } = *page;
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -43,12 +58,12 @@ pub(super) fn show(mut rows: Vec<Row>, number: usize) -> Response {
                 header {
                     h1 { "mailprobe" }
                     p.soft {
-                        (rows.len()) @if rows.len() == 1 { " probe, " } @else { " probes, " } (failing) " failing; as of " (time(Utc::now()))
+                        (probes) @if probes == 1 { " probe, " } @else { " probes, " } (failing) " failing; as of " (time(Utc::now()))
                     }
                 }
                 main {
-                    @for row in shown { (card(row)) }
-                    @if rows.is_empty() { p { "There are no probes." } }
+                    @for entry in entries { (card(entry)) }
+                    @if probes == 0 { p { "There are no probes." } }
                 }
                 @if pages > 1 {
                     nav aria-label="pages" {
@@ -60,12 +75,12 @@ pub(super) fn show(mut rows: Vec<Row>, number: usize) -> Response {
             }
         }
     };
-    let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
-    (kind, escape(&page.into_string()).into_owned()).into_response()
+    escape(&page.into_string()).into_owned()
 }
 
-fn card(row: &Row) -> Markup {
-    let last = row.last_run.as_deref().and_then(read);
+fn card(entry: &Entry) -> Markup {
+    let row = &entry.row;
+    let last = entry.last_run.as_deref().and_then(read);
     html! {
         article.card {
             div.head {
@@ -82,7 +97,7 @@ fn card(row: &Row) -> Markup {
                 @if row.skipped > 0 { (fact("Runs skipped", &row.skipped.to_string())) }
             }
             @if !row.marks.is_empty() { (drawing(row)) }
-            @if let Some(failure) = row.last_failure.as_deref().and_then(read) { (evidence(&failure)) }
+            @if let Some(failure) = entry.last_failure.as_deref().and_then(read) { (evidence(&failure)) }
         }
     }
 }
@@ -120,6 +135,7 @@ fn sentence(row: &Row, last: Option<&Value>) -> String {
     match last.and_then(|last| last.pointer("/cause/summary")?.as_str()) {
         Some(summary) => summary.to_owned(),
         None if last.is_some() => "The message arrived.".to_owned(),
+        None if row.last_run.is_some() => "The report of the last run cannot be read.".to_owned(),
         None => "Nothing is known yet.".to_owned(),
     }
 }

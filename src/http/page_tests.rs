@@ -1,9 +1,9 @@
 use super::*;
 use crate::config;
+use crate::config::plan::ProbePlan;
 use crate::history::Kept;
 use crate::probe::report::{Report, sample};
 use crate::probe::verdict::{Cause, CauseCode, Stage};
-use crate::scheduler::logbook::Logbook;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,7 +11,11 @@ fn logbook() -> Logbook {
     let file =
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config/good/smallest.toml");
     let logbook = Logbook::new(None, Vec::<Kept>::new());
-    logbook.set_probes(&config::load_without_secrets(&file).unwrap().probes);
+    let mut probes = config::load_without_secrets(&file).unwrap().probes;
+    let mut earlier = ProbePlan::clone(&probes[0]);
+    earlier.name = "a-new-one".to_owned();
+    probes.push(Arc::new(earlier));
+    logbook.set_probes(&probes);
     logbook
 }
 
@@ -38,8 +42,8 @@ fn failed() -> Report {
     }
 }
 
-async fn text(rows: Vec<Row>) -> String {
-    let body = show(rows, 1).into_body();
+async fn text(logbook: &Logbook) -> String {
+    let body = show(logbook, 1).await.into_body();
     let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     String::from_utf8(bytes.to_vec()).unwrap()
 }
@@ -56,7 +60,7 @@ async fn the_last_failure_stays_with_its_evidence_after_successes_and_every_word
             at,
         )));
     }
-    let page = text(logbook.rows()).await;
+    let page = text(&logbook).await;
     assert!(
         page.contains("\\u202egpj.exe") && !page.contains('\u{202e}'),
         "{page}"
@@ -76,10 +80,7 @@ async fn the_last_failure_stays_with_its_evidence_after_successes_and_every_word
 async fn a_probe_that_fails_comes_first_and_says_so_in_words() {
     let logbook = logbook();
     logbook.end(&Arc::new(failed()));
-    let mut sound = logbook.rows().remove(0);
-    sound.marks.clear();
-    sound.last_run = None;
-    let page = text(vec![sound, logbook.rows().remove(0)]).await;
+    let page = text(&logbook).await;
     let bad = page.find("badge bad\">missing").unwrap();
     assert!(bad < page.find("no run yet").unwrap());
     assert!(page.contains("2 probes, 1 failing"));

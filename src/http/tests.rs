@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config;
+use crate::config::plan::ProbePlan;
 use crate::probe::report::sample;
 use crate::scheduler::Asked;
 use std::time::Instant;
@@ -13,24 +14,33 @@ struct Site {
     commands: mpsc::Receiver<Command>,
 }
 
-async fn site(is_loopback: bool, token: Option<&str>) -> Site {
-    let (sender, commands) = mpsc::channel(8);
-    let logbook = Arc::new(Logbook::new(None, Vec::new()));
+fn plans() -> Vec<Arc<ProbePlan>> {
     let file =
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config/good/smallest.toml");
-    let plan = config::load_without_secrets(&file).unwrap();
-    logbook.set_probes(&plan.probes);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let app = Arc::new(App {
+    config::load_without_secrets(&file).unwrap().probes
+}
+
+/// What the routes need, by a plan with one probe.
+fn app(port: u16, is_loopback: bool, token: Option<&str>) -> (Arc<App>, mpsc::Receiver<Command>) {
+    let (sender, commands) = mpsc::channel(8);
+    let logbook = Arc::new(Logbook::new(None, Vec::new()));
+    logbook.set_probes(&plans());
+    let app = App {
         logbook,
         counters: Arc::new(Counters::new().unwrap()),
         commands: sender,
         is_loopback,
         port,
         token: RwLock::new(token.map(Secret::new)),
-    });
-    tokio::spawn(serve(listener, Arc::clone(&app)));
+    };
+    (Arc::new(app), commands)
+}
+
+async fn site_for(most: usize, is_loopback: bool, token: Option<&str>) -> Site {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (app, commands) = app(port, is_loopback, token);
+    tokio::spawn(serve_so_many(most, listener, Arc::clone(&app)));
     Site {
         port,
         app,
@@ -38,7 +48,23 @@ async fn site(is_loopback: bool, token: Option<&str>) -> Site {
     }
 }
 
+async fn site(is_loopback: bool, token: Option<&str>) -> Site {
+    site_for(MOST_CONNECTIONS, is_loopback, token).await
+}
+
 impl Site {
+    /// Asks, takes the first line of the answer and nothing more.
+    async fn begin(&self, path: &str) -> (TcpStream, String) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            line.push(stream.read_u8().await.unwrap());
+        }
+        (stream, String::from_utf8(line).unwrap())
+    }
+
     async fn send(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -291,4 +317,141 @@ async fn a_client_that_says_nothing_does_not_keep_others_waiting() {
     let begun = Instant::now();
     assert_eq!(site.ask("GET", "/readyz", &[]).await.0, 200);
     assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn clients_that_do_not_take_their_answers_keep_nobody_else_out() {
+    let most = 4;
+    let site = site_for(most, true, None).await;
+    let mut report = sample("external", "e2e-probe-1", chrono::Utc::now());
+    // More than the system takes off our hands.
+    report.folder = Some("x".repeat(8 << 20));
+    site.app.logbook.end(&Arc::new(report));
+    let mut stalled = Vec::new();
+    for _ in 0..most {
+        let (stream, line) = site.begin("/api/runs/e2e-probe-1").await;
+        assert!(line.contains("200"), "{line}");
+        stalled.push(stream);
+    }
+    // The first one to ask waits until they have stood still for long enough, the next ones do not.
+    for limit in [
+        seats::STALL_LIMIT + Duration::from_secs(1),
+        Duration::from_secs(1),
+    ] {
+        let (status, _) = timeout(limit, site.ask("GET", "/readyz", &[]))
+            .await
+            .unwrap();
+        assert_eq!(status, 200);
+    }
+}
+
+#[tokio::test]
+async fn few_pages_are_rendered_at_the_same_time_however_many_ask_and_take_nothing() {
+    let site = site(true, None).await;
+    let probes: Vec<_> = (0..200)
+        .map(|number| {
+            let mut probe = ProbePlan::clone(&plans()[0]);
+            probe.name = format!("p{number}-{}", "x".repeat(300));
+            Arc::new(probe)
+        })
+        .collect();
+    site.app.logbook.set_probes(&probes);
+    for probe in &probes {
+        let report = sample(
+            &probe.name,
+            &format!("of-{}", probe.name),
+            chrono::Utc::now(),
+        );
+        site.app.logbook.end(&Arc::new(report));
+    }
+    let site = Arc::new(site);
+    let many = line::AT_ONCE + line::WAITING + 10;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..many {
+        let (site, tell) = (Arc::clone(&site), tell.clone());
+        clients.spawn(async move {
+            let (_held, line) = site.begin("/metrics").await;
+            let _ = tell.send(line);
+            std::future::pending::<()>().await;
+        });
+    }
+    let (mut pages, mut busy) = (0, 0);
+    while pages + busy < many - line::WAITING {
+        let line = timeout(Duration::from_secs(3), told.recv())
+            .await
+            .unwrap()
+            .unwrap();
+        pages += usize::from(line.contains(" 200 "));
+        busy += usize::from(line.contains(" 503 "));
+    }
+    assert_eq!((pages, busy), (line::AT_ONCE, 10));
+    assert!(told.try_recv().is_err(), "the others wait");
+    let late = site.begin("/").await.1;
+    assert!(late.contains(" 503 "), "{late}");
+    // Whoever takes nothing goes, and those get their pages that waited for it.
+    let line = timeout(seats::STALL_LIMIT + Duration::from_secs(2), told.recv()).await;
+    let line = line.unwrap().unwrap();
+    assert!(line.contains(" 200 "), "{line}");
+    drop(clients);
+    // Without the sizes that stand between pieces.
+    let page = site.send("GET /metrics HTTP/1.0\r\n\r\n").await;
+    let whole = page
+        .matches("mailprobe_next_run_timestamp_seconds{probe=\"p")
+        .count();
+    assert_eq!(whole, probes.len());
+}
+
+#[tokio::test]
+async fn the_list_of_probes_holds_each_with_its_reports_as_they_were_written() {
+    let site = site(true, None).await;
+    let read = async || -> serde_json::Value {
+        let (status, body) = site.ask("GET", "/api/probes", &["Connection: close"]).await;
+        assert_eq!(status, 200);
+        // Of each piece its size stands before it: RFC 9112, 7.1.
+        let json: String = body.split("\r\n").skip(1).step_by(2).collect();
+        serde_json::from_str(&json).unwrap()
+    };
+    let mut probes = plans();
+    let mut other = ProbePlan::clone(&probes[0]);
+    other.name = "other".to_owned();
+    probes.push(Arc::new(other));
+    site.app.logbook.set_probes(&probes);
+    let ended_at = "2026-11-25T10:00:00Z".parse().unwrap();
+    let mut failed = sample("external", "e2e-probe-1", ended_at);
+    (failed.success, failed.folder) = (false, Some("\u{202e}\u{9b}".to_owned()));
+    let last = sample("external", "e2e-probe-2", ended_at);
+    for report in [&failed, &last] {
+        site.app.logbook.end(&Arc::new(report.clone()));
+    }
+    let of = |probe: &str, last_run, last_failure, last_success_at| {
+        serde_json::json!({
+            "probe": probe, "sender": "brevo", "mailbox": probes[0].mailbox.name,
+            "schedule": probes[0].schedule.to_string(), "next_run_at": null, "running_since": null,
+            "overdue": false, "ticks_skipped": 0, "last_success_at": last_success_at,
+            "last_run": last_run, "last_failure": last_failure,
+        })
+    };
+    let nothing = serde_json::Value::Null;
+    let report = |report| serde_json::to_value(report).unwrap();
+    let expected = serde_json::json!({ "probes": [
+        of("external", report(&last), report(&failed), "2026-11-25T10:00:00.000Z".into()),
+        of("other", nothing.clone(), nothing.clone(), nothing),
+    ] });
+    assert_eq!(read().await, expected);
+    site.app.logbook.set_probes(&[]);
+    assert_eq!(read().await, serde_json::json!({ "probes": [] }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scheduler_that_does_not_look_at_the_clock_any_more_is_not_healthy() {
+    let (app, _commands) = app(9797, true, None);
+    let status = async || health(State(Arc::clone(&app))).await.status();
+    assert_eq!(status().await, StatusCode::OK);
+    tokio::time::advance(Duration::from_secs(14)).await;
+    assert_eq!(status().await, StatusCode::OK);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(status().await, StatusCode::SERVICE_UNAVAILABLE);
+    app.logbook.tick();
+    assert_eq!(status().await, StatusCode::OK);
 }

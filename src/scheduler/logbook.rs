@@ -1,14 +1,16 @@
 //! What the scheduler knows of each probe, for whoever asks: `/metrics`, the status page, the API.
 
 use crate::config::plan::ProbePlan;
-use crate::history::{History, Kept, Opening, Stored};
+use crate::history::{History, Kept, NoAnswer, Opening, Stored, Text};
 use crate::metrics::{Gauges, ProbeMetrics};
 use crate::probe::report::{Report, rfc3339};
 use crate::probe::surroundings::Surroundings;
 use crate::probe::verdict::Verdict;
 use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -50,12 +52,38 @@ pub struct Row {
     last: Option<Arc<Gauges>>,
     last_arrival: Option<Arc<Gauges>>,
     last_success_at: Option<DateTime<Utc>>,
-    /// The report of the last run, as JSON.
-    pub last_run: Option<Arc<str>>,
+    /// The report of the last run.
+    pub last_run: Option<Arc<Text>>,
     /// That of the last one that was no success, whatever came after it.
-    pub last_failure: Option<Arc<str>>,
+    pub last_failure: Option<Arc<Text>>,
     /// The last runs, oldest first.
     pub marks: VecDeque<Mark>,
+}
+
+/// One probe and the reports of it, as JSON.
+#[derive(Debug)]
+pub struct Entry {
+    /// What is known of the probe.
+    pub row: Row,
+    /// The report of the last run, where it can be read.
+    pub last_run: Option<Arc<str>>,
+    /// That of the last one that was no success.
+    pub last_failure: Option<Arc<str>>,
+}
+
+/// Some of the probes.
+#[derive(Debug)]
+pub struct Page {
+    /// They.
+    pub rows: Vec<Row>,
+    /// Which page it is, from 1 on.
+    pub number: usize,
+    /// Of so many.
+    pub pages: usize,
+    /// How many probes there are on all of them.
+    pub probes: usize,
+    /// And how many of these fail, or wait beyond `late_after`.
+    pub failing: usize,
 }
 
 /// What the scheduler knows.
@@ -68,7 +96,7 @@ pub struct Logbook {
 #[derive(Debug)]
 struct State {
     rows: BTreeMap<String, Row>,
-    recent: VecDeque<(String, Arc<str>)>,
+    recent: VecDeque<Arc<Text>>,
     surroundings: Arc<Surroundings>,
     ticked: Instant,
     /// What an earlier process left of probes that the config may bring back.
@@ -159,9 +187,8 @@ impl Logbook {
 
     /// A run has ended.
     pub fn end(&self, report: &Arc<Report>) {
-        let text: Arc<str> = serde_json::to_string(report.as_ref())
-            .unwrap_or_default()
-            .into();
+        let text = serde_json::to_string(report.as_ref()).unwrap_or_default();
+        let text = Arc::new(Text::new(report.run.clone(), text.into()));
         let mark = Mark {
             ended_at: report.ended_at,
             verdict: report.verdict,
@@ -171,7 +198,6 @@ impl Logbook {
         let gauges = Arc::new(Gauges::of(report));
         if let Some(history) = &self.history {
             history.add(Stored {
-                token: report.run.clone(),
                 probe: report.probe.clone(),
                 mark: mark.clone(),
                 report: Arc::clone(&text),
@@ -179,9 +205,7 @@ impl Logbook {
             });
         }
         let mut state = self.state();
-        state
-            .recent
-            .push_back((report.run.clone(), Arc::clone(&text)));
+        state.recent.push_back(Arc::clone(&text));
         if state.recent.len() > RECENT {
             state.recent.pop_front();
         }
@@ -230,10 +254,66 @@ impl Logbook {
         self.state().ticked.elapsed() < HUNG_AFTER
     }
 
-    /// Every probe, by name.
+    /// How many probes there are.
     #[must_use]
-    pub fn rows(&self) -> Vec<Row> {
-        self.state().rows.values().cloned().collect()
+    pub fn count(&self) -> usize {
+        self.state().rows.len()
+    }
+
+    /// So many of the probes: those that fail first, all of them by name.
+    #[must_use]
+    pub fn page(&self, number: usize, size: usize) -> Page {
+        let state = self.state();
+        let mut rows: Vec<&Row> = state.rows.values().collect();
+        let is_sound = |row: &&Row| !(row.is_failing() || row.is_overdue());
+        rows.sort_by_cached_key(is_sound);
+        let pages = rows.len().div_ceil(size).max(1);
+        let number = number.clamp(1, pages);
+        let shown = rows.iter().skip((number - 1) * size).take(size);
+        Page {
+            rows: shown.copied().cloned().collect(),
+            number,
+            pages,
+            probes: rows.len(),
+            failing: rows.iter().filter(|row| !is_sound(row)).count(),
+        }
+    }
+
+    /// The first probe by name after this one, or the first of all.
+    #[must_use]
+    pub fn after(&self, probe: Option<&str>) -> Option<Row> {
+        let state = self.state();
+        let start = probe.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rows = state.rows.range::<str, _>((start, Bound::Unbounded));
+        rows.next().map(|(_, row)| row.clone())
+    }
+
+    /// A probe with its reports.
+    ///
+    /// # Errors
+    /// The disk of the history does not answer; what is in memory is there all the same.
+    pub async fn entry(&self, row: Row) -> (Entry, Result<(), NoAnswer>) {
+        let read = async |text: &Option<Arc<Text>>| match text {
+            Some(text) => self.read(text).await,
+            None => Ok(None),
+        };
+        let (last_run, last_failure) = tokio::join!(read(&row.last_run), read(&row.last_failure));
+        let answered = last_run.as_ref().and(last_failure.as_ref()).map(|_| ());
+        let answered = answered.map_err(|error| *error);
+        let entry = Entry {
+            row,
+            last_run: last_run.ok().flatten(),
+            last_failure: last_failure.ok().flatten(),
+        };
+        (entry, answered)
+    }
+
+    async fn read(&self, text: &Text) -> Result<Option<Arc<str>>, NoAnswer> {
+        match (text.held(), &self.history) {
+            (Some(text), _) => Ok(Some(text)),
+            (None, Some(history)) => history.get(text.token()).await,
+            (None, None) => Ok(None),
+        }
     }
 
     /// Every probe for `/metrics`, by name.
@@ -255,16 +335,19 @@ impl Logbook {
     }
 
     /// The report of a run, as JSON.
-    pub async fn report(&self, token: &str) -> Option<Arc<str>> {
+    ///
+    /// # Errors
+    /// The disk of the history does not answer.
+    pub async fn report(&self, token: &str) -> Result<Option<Arc<str>>, NoAnswer> {
         let recent = {
             let state = self.state();
-            let found = state.recent.iter().find(|(run, _)| run == token);
-            found.map(|(_, report)| Arc::clone(report))
+            let found = state.recent.iter().find(|text| text.token() == token);
+            found.map(Arc::clone)
         };
         match (recent, &self.history) {
-            (Some(report), _) => Some(report),
+            (Some(text), _) => self.read(&text).await,
             (None, Some(history)) => history.get(token).await,
-            (None, None) => None,
+            (None, None) => Ok(None),
         }
     }
 
@@ -317,13 +400,14 @@ impl Row {
             marks: VecDeque::new(),
         };
         for one in kept {
-            row.note(one.mark, one.report, one.gauges.map(Arc::new));
+            let report = one.token.map(|token| Arc::new(Text::kept(token)));
+            row.note(one.mark, report, one.gauges.map(Arc::new));
         }
         row
     }
 
     /// Takes in the next run. Of older ones in the history the report or the gauges may not have been read.
-    fn note(&mut self, mark: Mark, report: Option<Arc<str>>, gauges: Option<Arc<Gauges>>) {
+    fn note(&mut self, mark: Mark, report: Option<Arc<Text>>, gauges: Option<Arc<Gauges>>) {
         if mark.success {
             self.last_success_at = Some(mark.ended_at);
         } else if report.is_some() {
@@ -382,26 +466,44 @@ impl Row {
             is_overdue: self.is_overdue(),
         }
     }
+}
 
+impl Entry {
     /// For `/api/probes`.
     #[must_use]
-    pub fn json(&self) -> Value {
-        let report = |text: &Option<Arc<str>>| {
-            let text = text.as_deref()?;
-            serde_json::from_str::<Value>(text).ok()
+    pub fn json(&self) -> String {
+        #[derive(Serialize)]
+        struct Shown<'r> {
+            probe: &'r str,
+            sender: &'r str,
+            mailbox: &'r str,
+            schedule: String,
+            next_run_at: Option<String>,
+            running_since: Option<String>,
+            overdue: bool,
+            ticks_skipped: u64,
+            last_success_at: Option<String>,
+            last_run: Option<&'r RawValue>,
+            last_failure: Option<&'r RawValue>,
+        }
+        // As it was written, if it is JSON still.
+        fn report(text: &Option<Arc<str>>) -> Option<&RawValue> {
+            serde_json::from_str(text.as_deref()?).ok()
+        }
+        let row = &self.row;
+        let shown = Shown {
+            probe: &row.probe.name,
+            sender: row.probe.sender.name(),
+            mailbox: &row.probe.mailbox.name,
+            schedule: row.probe.schedule.to_string(),
+            next_run_at: row.next_run_at.map(rfc3339),
+            running_since: row.running_since.map(rfc3339),
+            overdue: row.is_overdue(),
+            ticks_skipped: row.skipped,
+            last_success_at: row.last_success_at.map(rfc3339),
+            last_run: report(&self.last_run),
+            last_failure: report(&self.last_failure),
         };
-        json!({
-            "probe": self.probe.name,
-            "sender": self.probe.sender.name(),
-            "mailbox": self.probe.mailbox.name,
-            "schedule": self.probe.schedule.to_string(),
-            "next_run_at": self.next_run_at.map(rfc3339),
-            "running_since": self.running_since.map(rfc3339),
-            "overdue": self.is_overdue(),
-            "ticks_skipped": self.skipped,
-            "last_success_at": self.last_success_at.map(rfc3339),
-            "last_run": report(&self.last_run),
-            "last_failure": report(&self.last_failure),
-        })
+        serde_json::to_string(&shown).unwrap_or_default()
     }
 }

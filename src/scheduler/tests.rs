@@ -3,7 +3,7 @@
 use super::*;
 use crate::config;
 use crate::config::plan::Plan;
-use crate::history::{Found, History, Kept};
+use crate::history::{Found, History, Kept, Text};
 use crate::probe::report::sample;
 use crate::probe::verdict::{Cause, CauseCode, Stage, Verdict};
 use logbook::Mark;
@@ -202,7 +202,7 @@ async fn each_probe_runs_at_its_times_and_is_told_of() {
         "2026-11-25T10:04:00+00:00"
     );
     assert!(scene.counts("mailprobe_runs_total{probe=\"rare\",verdict=\"delivered\"} 1"));
-    assert!(scene.logbook.report("run-0").await.is_some());
+    assert!(scene.logbook.report("run-0").await.unwrap().is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -236,7 +236,7 @@ async fn sigterm_ends_the_runs_under_way_and_fires_no_more() {
     assert!(runs[0].2, "it was told to end");
     assert!(scene.counts("mailprobe_runs_total{probe=\"slow\",verdict=\"undetermined\"} 1"));
     let row = scene.logbook.row("slow").unwrap();
-    assert_eq!((row.last_failure, row.marks.len()), (None, 0));
+    assert!(row.last_failure.is_none() && row.marks.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -282,7 +282,7 @@ fn what_a_history_tells_late_stands_before_what_was_learned_since() {
             success: false,
             delivery_seconds: None,
         },
-        report: Some("{\"run\":\"run-0\"}".into()),
+        token: Some("run-0".to_owned()),
         gauges: None,
     };
     let kept = ["a", "b", "gone"].map(earlier).to_vec();
@@ -292,13 +292,41 @@ fn what_a_history_tells_late_stands_before_what_was_learned_since() {
     let verdicts = |row: &logbook::Row| -> Vec<Verdict> {
         row.marks.iter().map(|mark| mark.verdict).collect()
     };
-    let run = |text: &Option<Arc<str>>| text.as_ref().is_some_and(|text| text.contains("run-0"));
+    let run = |text: &Option<Arc<Text>>| text.as_ref().is_some_and(|text| text.token() == "run-0");
     let a = logbook.row("a").unwrap();
     assert_eq!(verdicts(&a), [Verdict::Missing, Verdict::Delivered]);
     assert_eq!((run(&a.last_run), run(&a.last_failure)), (false, true));
     let b = logbook.row("b").unwrap();
     assert_eq!(verdicts(&b), [Verdict::Missing]);
     assert_eq!((run(&b.last_run), run(&b.last_failure)), (true, true));
+}
+
+#[tokio::test]
+async fn reports_that_the_history_has_are_in_memory_no_more_and_shown_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let (history, opening) = History::begin(directory.path()).unwrap();
+    opening.recv().unwrap().unwrap();
+    let logbook = Logbook::new(Some(history), Vec::new());
+    logbook.set_probes(&plan(&probe("a", "* * * * *")).probes);
+    let failed = Report {
+        success: false,
+        ..sample("a", "run-1", start())
+    };
+    logbook.end(&Arc::new(failed));
+    logbook.end(&Arc::new(sample("a", "run-2", start())));
+    logbook.close().await;
+    let row = logbook.row("a").unwrap();
+    for text in [&row.last_run, &row.last_failure] {
+        assert_eq!(text.as_ref().unwrap().held(), None);
+    }
+    let (entry, answered) = logbook.entry(row).await;
+    assert_eq!(answered, Ok(()));
+    let shows = |text: &Option<Arc<str>>, run: &str| {
+        let run = format!("\"run\":\"{run}\"");
+        text.as_ref().unwrap().contains(&run)
+    };
+    assert!(shows(&entry.last_run, "run-2") && shows(&entry.last_failure, "run-1"));
+    assert!(logbook.report("run-1").await.unwrap().is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -324,7 +352,7 @@ async fn a_reload_disturbs_no_run_and_no_probe_that_is_as_it_was() {
     let runs = scene.runs.lock().unwrap().clone();
     assert!(runs.iter().all(|(_, _, told_to_end)| !told_to_end));
     assert!(
-        scene.logbook.report("run-1").await.is_some(),
+        scene.logbook.report("run-1").await.unwrap().is_some(),
         "it was reported"
     );
     assert!(scene.logbook.row("goes").is_none());
