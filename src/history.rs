@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel,
 };
@@ -120,6 +121,8 @@ pub struct Kept {
 #[derive(Debug, Clone)]
 pub struct History {
     thread: SyncSender<Task>,
+    /// More runs wait than there is room for.
+    is_full: Arc<AtomicBool>,
 }
 
 enum Task {
@@ -201,17 +204,28 @@ impl History {
                     Keeper::new(file).work(&tasks);
                 }
             })?;
-        Ok((Self { thread }, opening))
+        let is_full = Arc::default();
+        Ok((Self { thread, is_full }, opening))
     }
 
     /// Keeps a run, soon. Never waits.
     pub fn add(&self, run: Stored) {
-        if let Err(TrySendError::Full(Task::Add(run))) = self.thread.try_send(Task::Add(run)) {
-            tracing::warn!(
-                probe = run.probe,
-                token = run.report.token(),
-                "the run is not kept in the history: the disk is too slow"
-            );
+        match self.thread.try_send(Task::Add(run)) {
+            Err(TrySendError::Full(Task::Add(run))) => {
+                if !self.is_full.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        probe = run.probe,
+                        token = run.report.token(),
+                        "the run is not kept in the history, and more may follow: the disk is too slow; no probe is affected"
+                    );
+                }
+            }
+            Ok(()) => {
+                if self.is_full.swap(false, Ordering::Relaxed) {
+                    tracing::info!("the disk has caught up: runs are kept in the history again");
+                }
+            }
+            Err(_) => {}
         }
     }
 

@@ -354,6 +354,38 @@ async fn a_disk_that_takes_nothing_costs_the_history_and_nothing_else() {
     assert!(keeper.get("e2e-probe-3").unwrap().is_some());
 }
 
+#[test]
+fn a_disk_that_is_too_slow_is_told_of_once_and_what_it_did_not_take_stays_in_memory() {
+    // A thread that takes nothing until it is asked to.
+    let (thread, tasks) = sync_channel(1);
+    let history = History {
+        thread,
+        is_full: Arc::default(),
+    };
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let file = log.reopen().unwrap();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || file.try_clone().unwrap())
+        .finish();
+    let lost = run(1, "a", true);
+    tracing::subscriber::with_default(subscriber, || {
+        history.add(run(0, "a", true));
+        history.add(lost.clone());
+        history.add(run(2, "a", true));
+        drop(tasks.recv().unwrap());
+        history.add(run(3, "a", true));
+        drop(tasks.recv().unwrap());
+        history.add(run(4, "a", true));
+    });
+    let told = std::fs::read_to_string(log.path()).unwrap();
+    let told: Vec<&str> = told.lines().collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("the disk is too slow") && told[0].contains("e2e-probe-1"));
+    assert!(told[1].contains("the disk has caught up"));
+    assert!(lost.report.held().is_some());
+}
+
 /// Written to by the test below, in a process of its own, until that is killed.
 #[test]
 #[ignore = "part of another test"]
