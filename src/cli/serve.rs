@@ -220,11 +220,11 @@ async fn reload(
 
 async fn renew(
     path: PathBuf,
-    stage: &Mutex<Stage>,
+    in_use: &Arc<Mutex<Stage>>,
     app: &App,
     counters: &Arc<Counters>,
 ) -> Result<Cast, String> {
-    let old = stage.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let old = in_use.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let config = path.clone();
     let reading = files::aside(&path, move || {
         let plan = read(&config).map_err(|error| error.to_string())?;
@@ -234,7 +234,7 @@ async fn renew(
         Ok::<_, String>((plan, edges))
     });
     let (plan, edges) = reading.await.map_err(|error| format!("error: {error}"))??;
-    let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut stage = in_use.lock().unwrap_or_else(PoisonError::into_inner);
     let new = stage.renewed(plan, edges, counters);
     let (old, now) = (&stage.plan().serve, &new.plan().serve);
     if (old.listen, &old.state_dir) != (now.listen, &now.state_dir) {
@@ -244,11 +244,14 @@ async fn renew(
     tell_budget(new.plan());
     let longest = stage.plan().probes.iter().map(|probe| probe.timeout).max();
     let retired = new.retired().to_vec();
+    let (in_use, counters) = (Arc::clone(in_use), Arc::clone(counters));
     tokio::spawn(async move {
         sleep(longest.unwrap_or_default() + AFTERGLOW).await;
         for queue in retired {
             queue.close(Instant::now() + AFTERGLOW).await;
         }
+        let mut stage = in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        stage.forget_closed(&counters);
     });
     let cast = new.cast();
     *stage = new;

@@ -126,6 +126,13 @@ impl Counters {
         let _ = self.delivery.remove_label_values(&[probe]);
     }
 
+    /// There is no such sink any more.
+    pub fn forget_sink(&self, sink: &str) {
+        for result in PushResult::ALL {
+            let _ = self.pushes.remove_label_values(&[sink, result.name()]);
+        }
+    }
+
     /// The text format 0.0.4.
     #[must_use]
     pub fn encode(&self) -> String {
@@ -162,6 +169,18 @@ mod tests {
         assert!(text.contains("mailprobe_delivery_seconds_bucket{probe=\"external\",le=\"1\"} 1"));
         counters.forget("external");
         assert!(!counters.encode().contains("external"));
+    }
+
+    #[test]
+    fn a_sink_that_is_gone_has_no_series() {
+        let counters = Counters::new().unwrap();
+        counters.sink("gateway");
+        counters.sink("kuma");
+        counters.push("gateway", PushResult::Ok);
+        assert_eq!(counters.encode().matches("sink=\"gateway\"").count(), 3);
+        counters.forget_sink("gateway");
+        let text = counters.encode();
+        assert!(!text.contains("gateway") && text.contains("kuma"), "{text}");
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Stage {
             .collect();
         let is_used = |queue: &Arc<Queue>| queues.iter().any(|one| Arc::ptr_eq(one, queue));
         let mut retired = old;
-        retired.retain(|queue| !is_used(queue) && !queue.is_closed());
+        retired.retain(|queue| !is_used(queue));
         Self {
             edges: Arc::new(edges),
             queues,
@@ -124,6 +124,20 @@ impl Stage {
             job.offset = timetable::offset(&start.probe.name, start.probe.jitter);
             Some(Box::pin(runner::run(job, stop)))
         })
+    }
+
+    /// Forgets queues that are closed, and what was counted of their sinks, unless another one bears the name.
+    pub fn forget_closed(&mut self, counters: &Counters) {
+        let retired = std::mem::take(&mut self.retired).into_iter();
+        let (closed, retired): (Vec<_>, Vec<_>) = retired.partition(|queue| queue.is_closed());
+        self.retired = retired;
+        for gone in closed {
+            let name = gone.sink().name();
+            let mut others = self.queues.iter().chain(&self.retired);
+            if others.all(|other| other.sink().name() != name) {
+                counters.forget_sink(name);
+            }
+        }
     }
 
     /// The queues that no run of this config tells anything.
