@@ -81,7 +81,7 @@ pub enum Command {
 pub enum Asked {
     /// It has begun.
     Begun,
-    /// There is no such probe.
+    /// There is no such probe, or no way to run it.
     Unknown,
     /// A run is under way.
     Running,
@@ -220,7 +220,8 @@ impl Scheduler {
         self.running.values().any(|(running, _)| running == probe)
     }
 
-    fn fire(&mut self, index: usize, probe: &Arc<ProbePlan>, planned: DateTime<Utc>) {
+    /// Begins a run; whether there is a way to.
+    fn fire(&mut self, index: usize, probe: &Arc<ProbePlan>, planned: DateTime<Utc>) -> bool {
         let start = Start {
             index,
             probe: Arc::clone(probe),
@@ -228,13 +229,18 @@ impl Scheduler {
             overdue: Arc::default(),
         };
         let Some(performance) = (self.cast.launch)(&start, self.stop.subscribe()) else {
-            return;
+            tracing::error!(
+                probe = probe.name,
+                "the probe cannot be run, which is a fault of mailprobe"
+            );
+            return false;
         };
         self.counters.begin(&probe.name);
         self.logbook
             .begin(&probe.name, (self.clock)(), Arc::clone(&start.overdue));
         let run = self.runs.spawn(performance);
         self.running.insert(run.id(), (probe.name.clone(), planned));
+        true
     }
 
     fn on_end(&mut self, ended: Result<(Id, Report), tokio::task::JoinError>) {
@@ -297,9 +303,11 @@ impl Scheduler {
         {
             return Asked::TooSoon(apart.saturating_sub(last.elapsed()));
         }
-        self.asked.insert(name.to_owned(), Instant::now());
         let now = (self.clock)();
-        self.fire(index, &probe, now);
+        if !self.fire(index, &probe, now) {
+            return Asked::Unknown;
+        }
+        self.asked.insert(name.to_owned(), Instant::now());
         Asked::Begun
     }
 

@@ -70,6 +70,9 @@ fn cast(text: &str, takes: Duration, runs: &Runs, wall: &Wall) -> Cast {
         min_interval: plan.serve.min_interval,
         launch: Box::new(move |start, mut stop| {
             let name = start.probe.name.clone();
+            if name == "without-a-way" {
+                return None;
+            }
             let begun = wall.now();
             let number = {
                 let mut runs = runs.lock().unwrap();
@@ -249,6 +252,16 @@ async fn a_run_is_asked_for_when_none_is_under_way_and_not_too_often() {
     assert!(matches!(scene.ask("daily").await, Asked::TooSoon(_)));
     scene.pass(60).await;
     assert_eq!(scene.ask("daily").await, Asked::Begun);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_run_is_not_said_to_have_begun() {
+    let scene = Scene::new(&probe("without-a-way", "0 3 * * *"), SHORT);
+    for _ in 0..2 {
+        assert_eq!(scene.ask("without-a-way").await, Asked::Unknown);
+    }
+    let row = scene.logbook.row("without-a-way").unwrap();
+    assert_eq!(row.running_since, None);
 }
 
 #[tokio::test(start_paused = true)]
