@@ -224,7 +224,10 @@ async fn renew(
     app: &App,
     counters: &Arc<Counters>,
 ) -> Result<Cast, String> {
-    let old = in_use.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let old = in_use
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
     let config = path.clone();
     let reading = files::aside(&path, move || {
         let plan = read(&config).map_err(|error| error.to_string())?;
