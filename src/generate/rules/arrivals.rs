@@ -8,6 +8,7 @@ use crate::metrics::{
     AUTHENTICATION, LAST_ARRIVAL, LAST_DELIVERY, LAST_RUN, LATE_ARRIVALS, RECIPIENT_UNBLOCKED,
 };
 use crate::probe::verdict::Verdict;
+use std::time::Duration;
 
 impl Queries {
     pub(super) fn junked<'t>(&self) -> Rule<'t> {
@@ -25,37 +26,33 @@ impl Queries {
     }
 
     pub(super) fn slow<'t>(&self) -> Rule<'t> {
-        let Self { by, labels, .. } = self;
-        let newest = self.max(&LAST_ARRIVAL);
-        let period = self.timing.shortest;
-        // Each arrival counts about once, however long the schedule's pause behind it.
-        let limit = format!(
-            "scalar(
-        3 * quantile_over_time(0.5, (
-          max {by} ({LAST_DELIVERY}{{{labels}}} and {LAST_ARRIVAL}{{{labels}}} > time() - {})
-        )[7d:{}] @ end()) + 10
-      )",
-            (period + SLACK).as_secs(),
-            prometheus(period)
+        let Self {
+            by, labels, timing, ..
+        } = self;
+        let period = timing.shortest;
+        // Slow all the time, and two arrivals within it: three in a row, as the one before them was slow, too.
+        let three = format!(
+            "{}:{}",
+            prometheus(period * 2 + Duration::from_secs(5 * 60)),
+            prometheus(timing.step.min(period / 20))
         );
-        let arrivals = |is: &str| {
-            format!(
-                "max {by} ({LAST_ARRIVAL}{{{labels}}} and {LAST_DELIVERY}{{{labels}}} {is} {limit})
-        == {newest}"
-            )
-        };
-        let slow = Streak {
-            failed: arrivals(">"),
-            good: arrivals("<="),
-            zero: format!("max {by} ({LAST_ARRIVAL}{{{labels}}} @ end()) * 0"),
-            window: self.window(),
-        };
-        let took = query_in_template(&format!(
+        let newest = format!(
             "{LAST_DELIVERY}{{{labels}}} and {LAST_ARRIVAL}{{{labels}}} == scalar(max({LAST_ARRIVAL}{{{labels}}}))"
-        ));
+        );
+        let took = query_in_template(&newest);
         Rule {
             alert: "MailDeliverySlow",
-            expr: format!("{}\nunless {}", slow.in_a_row(3), self.no_arrival()),
+            // Each arrival counts about once in the median, however long the schedule's pause behind it.
+            expr: format!(
+                "min_over_time((max {by} ({newest}))[{three}])
+  > 3 * quantile_over_time(0.5, (
+    max {by} ({LAST_DELIVERY}{{{labels}}} and {LAST_ARRIVAL}{{{labels}}} > time() - {})
+  )[7d:{}]) + 10
+and changes(({})[{three}]) >= 2",
+                (period + SLACK).as_secs(),
+                prometheus(period),
+                self.max(&LAST_ARRIVAL)
+            ),
             wait: None,
             severity: "info",
             summary: format!("mail to {} takes much longer than usual", self.to),
