@@ -8,7 +8,7 @@ use crate::files;
 use crate::history::{self, History};
 use crate::http::{self, App};
 use crate::metrics::Counters;
-use crate::probe::budget::{self, Fit};
+use crate::probe::budget::{Budget, Fit};
 use crate::scheduler::logbook::Logbook;
 use crate::scheduler::stage::Stage;
 use crate::scheduler::{Cast, Command, Scheduler};
@@ -177,28 +177,16 @@ fn open_logbook(state_dir: Option<&Path>) -> Logbook {
 
 /// Holds the schedules against what each sender may send a day, beside the start: it takes a while to count.
 fn tell_budget(plan: &Plan) {
-    let mut limits: Vec<(String, u32)> = plan
-        .probes
-        .iter()
-        .filter_map(|probe| Some((probe.sender.name().to_owned(), probe.sender.daily_limit()?)))
-        .collect();
-    limits.sort();
-    limits.dedup();
     let probes = plan.probes.clone();
     tokio::task::spawn_blocking(move || {
-        for (sender, limit) in limits {
-            let of_this = probes.iter().filter(|probe| probe.sender.name() == sender);
-            let schedules = of_this.map(|probe| &probe.schedule);
-            let messages = budget::messages_a_day(schedules, Utc::now());
-            let says = format!(
-                "sender `{sender}`: the schedules send {messages} of `daily_limit` {limit} messages a day"
-            );
-            match budget::fit(messages, limit) {
-                Fit::Fits => tracing::info!("{says}"),
-                Fit::Tight => {
-                    tracing::warn!("{says}: little is left for other mail of the account")
-                }
-                Fit::Exceeds => tracing::warn!("{says}: the last runs of the day will be refused"),
+        let limited = probes.iter().filter_map(|probe| {
+            let sender = &probe.sender;
+            Some((sender.name(), sender.daily_limit()?, &probe.schedule))
+        });
+        for (sender, budget) in Budget::of_each(limited, Utc::now()) {
+            match budget.fit() {
+                Fit::Fits => tracing::info!("sender `{sender}`: {budget}"),
+                Fit::Tight | Fit::Exceeds => tracing::warn!("sender `{sender}`: {budget}"),
             }
         }
     });

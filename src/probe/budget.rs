@@ -2,6 +2,8 @@
 
 use super::schedule::Schedule;
 use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 /// A week has every kind of day that a schedule can name.
@@ -23,8 +25,7 @@ pub enum Fit {
 }
 
 /// The most messages that these schedules send on any of the seven days (UTC) after the one of `now`.
-#[must_use]
-pub fn messages_a_day<'s>(
+fn messages_a_day<'s>(
     schedules: impl IntoIterator<Item = &'s Schedule>,
     now: DateTime<Utc>,
 ) -> u32 {
@@ -52,15 +53,66 @@ pub fn messages_a_day<'s>(
     days.into_iter().max().unwrap_or_default()
 }
 
-/// Holds a day's messages against what the account may send a day.
-#[must_use]
-pub fn fit(messages: u32, daily_limit: u32) -> Fit {
-    if messages > daily_limit {
-        Fit::Exceeds
-    } else if messages > daily_limit - daily_limit / 10 {
-        Fit::Tight
-    } else {
-        Fit::Fits
+/// The messages of a sender's schedules beside what its account may send. As text, the sentence that says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// The most messages of a day.
+    pub messages: u32,
+    /// What the account may send a day.
+    pub daily_limit: u32,
+}
+
+impl Budget {
+    /// The budget of each sender with a limit, of (sender, its limit, schedule) for each probe.
+    #[must_use]
+    pub fn of_each<'p>(
+        probes: impl Iterator<Item = (&'p str, u32, &'p Schedule)>,
+        now: DateTime<Utc>,
+    ) -> BTreeMap<&'p str, Self> {
+        let mut senders: BTreeMap<_, (u32, Vec<&Schedule>)> = BTreeMap::new();
+        for (sender, daily_limit, schedule) in probes {
+            let (limit, schedules) = senders.entry(sender).or_default();
+            *limit = daily_limit;
+            schedules.push(schedule);
+        }
+        let budget = |(daily_limit, schedules)| Self {
+            messages: messages_a_day(schedules, now),
+            daily_limit,
+        };
+        senders
+            .into_iter()
+            .map(|(sender, asked)| (sender, budget(asked)))
+            .collect()
+    }
+
+    /// How the messages fit into the limit.
+    #[must_use]
+    pub fn fit(self) -> Fit {
+        if self.messages > self.daily_limit {
+            Fit::Exceeds
+        } else if self.messages > self.daily_limit - self.daily_limit / 10 {
+            Fit::Tight
+        } else {
+            Fit::Fits
+        }
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let follows = match self.fit() {
+            Fit::Fits => "",
+            Fit::Tight => ": little is left for other mail of the account",
+            Fit::Exceeds => ": the last runs of the day will be refused",
+        };
+        let Self {
+            messages,
+            daily_limit,
+        } = self;
+        write!(
+            f,
+            "the schedules send {messages} of `daily_limit` {daily_limit} messages a day{follows}"
+        )
     }
 }
 
@@ -121,12 +173,45 @@ mod tests {
 
     #[test]
     fn a_limit_that_leaves_a_tenth_fits_and_one_that_leaves_nothing_does_not() {
-        assert_eq!(fit(72, 300), Fit::Fits);
-        assert_eq!(fit(270, 300), Fit::Fits);
-        assert_eq!(fit(288, 300), Fit::Tight);
-        assert_eq!(fit(300, 300), Fit::Tight);
-        assert_eq!(fit(301, 300), Fit::Exceeds);
-        assert_eq!(fit(1, 1), Fit::Fits);
+        for (messages, daily_limit, expected) in [
+            (72, 300, Fit::Fits),
+            (270, 300, Fit::Fits),
+            (288, 300, Fit::Tight),
+            (300, 300, Fit::Tight),
+            (301, 300, Fit::Exceeds),
+            (1, 1, Fit::Fits),
+        ] {
+            let budget = Budget {
+                messages,
+                daily_limit,
+            };
+            assert_eq!(budget.fit(), expected, "{budget}");
+        }
+    }
+
+    #[test]
+    fn the_probes_of_a_sender_share_its_budget() {
+        let (often, rarely) = (schedule("*/5 * * * *"), schedule("0 * * * *"));
+        let probes = [
+            ("b", 300, &often),
+            ("a", 300, &often),
+            ("b", 300, &rarely),
+            ("c", 24, &rarely),
+            ("d", 100, &rarely),
+        ];
+        let told: Vec<String> = Budget::of_each(probes.into_iter(), wednesday())
+            .iter()
+            .map(|(sender, budget)| format!("{sender}: {budget}"))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "a: the schedules send 288 of `daily_limit` 300 messages a day: little is left for other mail of the account",
+                "b: the schedules send 312 of `daily_limit` 300 messages a day: the last runs of the day will be refused",
+                "c: the schedules send 24 of `daily_limit` 24 messages a day: little is left for other mail of the account",
+                "d: the schedules send 24 of `daily_limit` 100 messages a day",
+            ]
+        );
     }
 
     #[test]

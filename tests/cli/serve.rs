@@ -132,6 +132,23 @@ fn five_hundred_connections_that_ask_for_nothing_keep_nobody_out() {
 }
 
 #[test]
+fn at_the_start_the_schedules_are_held_against_the_daily_limit() {
+    let stage = Stage::new(None);
+    let more = "\n[[probe]]\nname = \"often\"\nsender = \"limited\"\nmailbox = \"spam\"\nto = \"smoke-test@example.org\"\n\
+         schedule = \"*/5 3-23 * * *\"\n\
+         \n[[probe]]\nname = \"rare\"\nsender = \"limited\"\nmailbox = \"spam\"\nto = \"smoke-test@example.org\"\n\
+         schedule = \"0 0-2 * * *\"\n\
+         \n[sender.limited]\ntype = \"brevo\"\napi_key = \"xkeysib-for-tests\"\nfrom = \"monitoring@example.org\"\n\
+         base_url = \"http://127.0.0.1:9\"\ndaily_limit = 270\n\
+         \n[serve]\nlisten = \"127.0.0.1:0\"\n";
+    let serving = Serving::start(&stage, more);
+    let says = "sender `limited`: the schedules send 255 of `daily_limit` 270 messages a day: little is left";
+    wait_until("the log says how the schedules fit", || {
+        serving.told.lock().unwrap().contains(says)
+    });
+}
+
+#[test]
 fn a_history_that_never_opens_keeps_nobody_from_serving_nor_from_ending() {
     let stage = Stage::new(None);
     let state = stage.directory().join("state");

@@ -3,7 +3,7 @@
 use super::PART_LIMIT;
 use super::finding::{Finding, Level, certificate};
 use crate::config::plan::{Plan, SenderPlan};
-use crate::probe::budget::{self, Fit};
+use crate::probe::budget::{Budget, Fit};
 use crate::senders::Sender;
 use crate::senders::api;
 use crate::senders::brevo::{Account, Brevo, Identity};
@@ -144,24 +144,17 @@ fn budget(part: &str, plan: &Plan, sender: &SenderPlan) -> Option<Finding> {
     let of_this = plan
         .probes
         .iter()
-        .filter(|probe| probe.sender.name() == sender.name());
-    let schedules = of_this.map(|probe| &probe.schedule);
-    let messages = budget::messages_a_day(schedules, Utc::now());
-    let summary = format!("the schedules send {messages} of `daily_limit` {limit} messages a day");
-    Some(match budget::fit(messages, limit) {
-        Fit::Fits => Finding::new(part, Level::Ok, summary),
-        Fit::Tight => Finding::new(
-            part,
-            Level::Warn,
-            format!("{summary}: little is left for other mail"),
-        )
-        .hint("run less often; all other mail of the account shares the limit"),
-        Fit::Exceeds => Finding::new(
-            part,
-            Level::Warn,
-            format!("{summary}: the last runs of the day will be refused"),
-        )
-        .hint("run less often, or raise the limit with the provider"),
+        .filter(|probe| probe.sender.name() == sender.name())
+        .map(|probe| (sender.name(), limit, &probe.schedule));
+    let budget = *Budget::of_each(of_this, Utc::now()).get(sender.name())?;
+    let finding = |level| Finding::new(part, level, budget.to_string());
+    Some(match budget.fit() {
+        Fit::Fits => finding(Level::Ok),
+        Fit::Tight => finding(Level::Warn)
+            .hint("run less often; all other mail of the account shares the limit"),
+        Fit::Exceeds => {
+            finding(Level::Warn).hint("run less often, or raise the limit with the provider")
+        }
     })
 }
 
