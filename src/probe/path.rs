@@ -1,6 +1,6 @@
 //! Who is who on the way of a message, as the operator says it: `[path]`.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 /// Our hosts on the way of a message. Everything is empty where the config has no `[path]`: then no hop has a role,
 /// and no verdict of a filter is believed.

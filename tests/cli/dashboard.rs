@@ -206,8 +206,12 @@ fn colours_change_where_the_alert_rules_fire() {
             assert_eq!(colour(limit - beyond), "yellow", "{title}: {limit}");
         }
     }
-    let ends = "(mailprobe_certificate_expiry_timestamp_seconds{probe=\"external\"}) - time() < ";
-    let days = limit(ends) / 86400.0;
+    let (_, ends) = rules
+        .split_once("mailprobe_certificate_expiry_timestamp_seconds{probe=\"external\"}")
+        .unwrap();
+    let (_, seconds) = ends.split_once(") - time() < ").unwrap();
+    let seconds: f64 = seconds.split_whitespace().next().unwrap().parse().unwrap();
+    let days = seconds / 86400.0;
     let colour = |days| shown(panel(&panels, "Certificates, days left"), "", days).1;
     assert_eq!(colour(days - 0.1), "red");
     assert_eq!(colour(days), "green");
