@@ -8,7 +8,6 @@ use super::report::{Authentication, Hop, Role, Spam, rfc3339};
 use super::verdict::{CauseCode, Warning};
 use super::{dates, spam};
 use chrono::{DateTime, Utc};
-// The types alone: sockets live in `std::net`, which the core does without.
 
 /// Stamps have a grain of one second on each side: differences up to this are rounding (seconds).
 const ROUNDING: f64 = 2.0;

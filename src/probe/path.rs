@@ -1,5 +1,6 @@
 //! Who is who on the way of a message, as the operator says it: `[path]`.
 
+// The types alone: sockets live in `std::net`, which the core does without.
 use core::net::IpAddr;
 
 /// Our hosts on the way of a message. Everything is empty where the config has no `[path]`: then no hop has a role,

@@ -3,6 +3,7 @@
 use crate::serve::Serving;
 use crate::world::{Gate, Stage, finish, program, signal, wait_until};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::Child;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -121,24 +122,34 @@ fn a_push_that_hangs_is_cut_short_after_a_signal_and_the_report_says_so() {
     drop(connection);
 }
 
-#[test]
-fn a_run_whose_mailbox_and_sinks_all_hang_is_over_25_seconds_after_the_signal() {
-    let stage = Stage::new(None);
+/// A config whose mailbox can be frozen, whose gateway says nothing while the listener lives, and whose messages never
+/// come.
+fn with_edges_that_can_hang(
+    stage: &Stage,
+    changes: &[(&str, &str)],
+) -> (PathBuf, Gate, TcpListener) {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let text = std::fs::read_to_string(stage.config()).unwrap();
     let line = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap();
-    let imap = line("port ").rsplit(' ').next().unwrap();
-    let gate = Gate::before(imap);
-    let config = stage.config_with(&[
-        ("late_after = \"2500ms\"", "late_after = \"5m\""),
-        ("timeout    = \"4500ms\"", "timeout    = \"15m\""),
-        (line("port "), &format!("port     = {}", gate.port)),
-        (
-            line("url "),
-            &format!("url  = \"http://{}\"", silent.local_addr().unwrap()),
-        ),
-    ]);
+    let gate = Gate::before(line("port ").rsplit(' ').next().unwrap());
+    let port = format!("port     = {}", gate.port);
+    let url = format!("url  = \"http://{}\"", silent.local_addr().unwrap());
+    let edges = [(line("port "), port.as_str()), (line("url "), url.as_str())];
+    let config = stage.config_with(&[changes, edges.as_slice()].concat());
     stage.world().brevo().state().hold = Duration::from_secs(3600);
+    (config, gate, silent)
+}
+
+#[test]
+fn a_run_whose_mailbox_and_sinks_all_hang_is_over_25_seconds_after_the_signal() {
+    let stage = Stage::new(None);
+    let (config, gate, _silent) = with_edges_that_can_hang(
+        &stage,
+        &[
+            ("late_after = \"2500ms\"", "late_after = \"5m\""),
+            ("timeout    = \"4500ms\"", "timeout    = \"15m\""),
+        ],
+    );
     let config = config.to_str().unwrap();
     let child = program(&["run", "--output", "json", "--config", config])
         .spawn()
@@ -157,16 +168,7 @@ fn a_run_whose_mailbox_and_sinks_all_hang_is_over_25_seconds_after_the_signal() 
 #[test]
 fn a_scheduler_whose_run_is_at_its_last_look_tells_of_it_and_is_over_25_seconds_after_the_signal() {
     let stage = Stage::new(None);
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let text = std::fs::read_to_string(stage.config()).unwrap();
-    let line = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap();
-    let imap = line("port ").rsplit(' ').next().unwrap();
-    let gate = Gate::before(imap);
-    let url = format!("url  = \"http://{}\"", silent.local_addr().unwrap());
-    let config = stage.config_with(&[
-        (line("port "), &format!("port     = {}", gate.port)),
-        (line("url "), &url),
-    ]);
+    let (config, gate, _silent) = with_edges_that_can_hang(&stage, &[]);
     let state = stage.directory().join("state");
     let serve = format!(
         "\n[serve]\nlisten = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n",
@@ -174,7 +176,6 @@ fn a_scheduler_whose_run_is_at_its_last_look_tells_of_it_and_is_over_25_seconds_
     );
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, text + &serve).unwrap();
-    stage.world().brevo().state().hold = Duration::from_secs(3600);
     let serving = Serving::start_with(&config, "debug");
     serving.ask("POST", "/api/probes/demo/run");
     wait_until("the message is sent", || stage.sends() == 1);
